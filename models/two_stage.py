@@ -1,0 +1,166 @@
+"""The two-stage VAE: a second VAE on the first one's latent samples repairs its measure.
+
+The first stage finds the data's manifold, but q(z), the average of its posteriors, is not the
+N(0, I) that samples are drawn from. The second stage is a small VAE trained on z ~ q(z); its own
+latent u is close to N(0, I), so u ~ N(0, I) -> z -> x gives better samples than z ~ N(0, I) -> x.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.layers import PACKAGE, GaussianSampler
+from models.optimizer import adam
+from models.vae import VAE, check_latents, in_batches, standard_normal
+
+SETTINGS_FILE = "two_stage.json"
+FIRST_FILE = "first.keras"
+SECOND_FILE = "second.keras"
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class LatentVAE(VAE):
+    """The second stage: a VAE of z ~ q(z|x), with u in the place of z and z in that of x.
+
+    It trains on pairs ``(mu_z, sd_z)``, computed once over the training set with the first stage in
+    inference mode, and draws a fresh z = mu_z + sd_z * eps at every step. Arguments as VAE's; the
+    likelihood is Gaussian with its own scalar gamma_z.
+    """
+
+    def __init__(self, encoder, decoder, seed=None, **kwargs):
+        super().__init__(encoder, decoder, seed=seed, **kwargs)
+        # A second stream: the noise that makes z must not be the noise that makes u.
+        self.latent_sampler = GaussianSampler(seed=None if seed is None else seed + 1)
+
+    def scale(self, z):
+        """z as it is: latent variables have no range to bring to [0, 1]."""
+        return ops.cast(z, self.compute_dtype)
+
+    def observe(self, data):
+        """A fresh z ``(batch, kappa)`` from the posteriors ``(mu_z, sd_z)``."""
+        mu_z, sd_z = data
+        return self.latent_sampler(mu_z, sd_z)
+
+    def encode(self, z) -> tuple[np.ndarray, np.ndarray]:
+        """``mu_u``, ``sd_u``, each ``(n, kappa)`` float32, of ``z`` ``(n, kappa)``."""
+        z = check_latents(z, self.encoder.input_shape[-1])
+        return in_batches(lambda b: self.encoder.predict_on_batch(self.scale(b)), z)
+
+    def sample(self, n: int, seed: int | None = None) -> np.ndarray:
+        """z ``(n, kappa)`` by u ~ N(0, I), z = z_hat(u) + gamma_z * eps."""
+        u, eps = np.split(standard_normal(2 * n, self.latent_dim, seed), 2)
+        return self.decode(u) + np.float32(self.gamma) * eps
+
+
+class TwoStageVAE:
+    """A first VAE on images and a second on its latent samples, used as one.
+
+    Args:
+        first: ``VAE`` on images.
+        second: ``LatentVAE`` with the same latent dimension.
+
+    Raises:
+        ValueError: if the two latent dimensions differ.
+    """
+
+    def __init__(self, first: VAE, second: LatentVAE):
+        if second.decoder.output_shape[-1] != first.latent_dim:
+            raise ValueError(
+                f"The second stage models z of {second.decoder.output_shape[-1]} dimensions, the "
+                f"first stage has {first.latent_dim}: build both with the same latent_dim."
+            )
+        self.first = first
+        self.second = second
+
+    @property
+    def latent_dim(self) -> int:
+        """kappa, the number of latent dimensions of both stages."""
+        return self.first.latent_dim
+
+    def fit(
+        self,
+        images: np.ndarray,
+        epochs: int,
+        second_epochs: int,
+        *,
+        batch_size: int = 64,
+        learning_rate: float = 1e-4,
+        verbose="auto",
+        callbacks=None,
+        second_callbacks=None,
+    ) -> tuple[keras.callbacks.History, keras.callbacks.History]:
+        """Trains the first stage on ``images`` (n, h, w, c) uint8, then the second on its latents.
+
+        The plain way in, for notebooks and scripts: Keras's ``fit`` twice. The command's runs add
+        schedules, checkpoints and resumption, see :mod:`training`.
+        """
+        arguments = {"batch_size": batch_size, "verbose": verbose}
+        self.first.compile(optimizer=adam(learning_rate))
+        first = self.first.fit(
+            self.first.check_images(images), epochs=epochs, callbacks=callbacks, **arguments
+        )
+        self.second.compile(optimizer=adam(learning_rate))
+        posteriors = list(self.first.encode(images))
+        second = self.second.fit(
+            posteriors, epochs=second_epochs, callbacks=second_callbacks, **arguments
+        )
+        return first, second
+
+    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
+        """``mu_z``, ``sd_z`` of the first stage, each ``(n, kappa)``."""
+        return self.first.encode(images)
+
+    def reconstruct(self, images, seed: int | None = None) -> np.ndarray:
+        """The first stage's reconstruction, ``(n, h, w, c)`` in [0, 1], from a sampled z."""
+        return self.first.reconstruct(images, seed=seed)
+
+    def sample(self, n: int, stage: int = 2, seed: int | None = None) -> np.ndarray:
+        """Images ``(n, h, w, c)`` float32 in [0, 1].
+
+        stage 1: z ~ N(0, I), x = x_hat(z), which is "VAE (learned gamma)" in the paper's tables;
+        stage 2: u ~ N(0, I), z = z_hat(u) + gamma_z * eps, x = x_hat(z).
+
+        Raises:
+            ValueError: if stage is neither 1 nor 2.
+        """
+        if stage == 1:
+            return self.first.sample(n, seed=seed)
+        if stage == 2:
+            return self.first.decode(self.second.sample(n, seed=seed))
+        raise ValueError(f"stage must be 1 or 2, got {stage!r}.")
+
+    def save(self, folder) -> None:
+        """Writes both stages as .keras files and a small JSON into ``folder``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.first.save(folder / FIRST_FILE)
+        self.second.save(folder / SECOND_FILE)
+        settings = {"format": 1, "first": FIRST_FILE, "second": SECOND_FILE}
+        (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder) -> TwoStageVAE:
+        """What :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if ``folder`` holds no saved TwoStageVAE.
+        """
+        folder = Path(folder)
+        missing = [n for n in (SETTINGS_FILE, FIRST_FILE, SECOND_FILE) if not (folder / n).exists()]
+        if missing:
+            raise FileNotFoundError(f"{folder} is no saved TwoStageVAE: it lacks {missing}.")
+        return cls(
+            keras.saving.load_model(folder / FIRST_FILE),
+            keras.saving.load_model(folder / SECOND_FILE),
+        )
+
+    def export(self, folder) -> None:
+        """Writes a TensorFlow SavedModel for serving; see :mod:`models.export`."""
+        from models.export import export_saved_model
+
+        export_saved_model(self, folder)

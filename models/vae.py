@@ -1,0 +1,233 @@
+"""The VAE with Gaussian encoder and decoder whose decoder noise gamma is learned."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from models import losses
+from models.layers import PACKAGE, GaussianSampler
+
+LIKELIHOODS = ("gaussian", "cross-entropy")
+PREDICT_BATCH = 500
+
+
+def _fresh_seed() -> int:
+    return int(np.random.default_rng().integers(2**31 - 1))
+
+
+def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
+    """``(n, dim)`` float32 draws from N(0, I); the same for the same seed, fresh for None."""
+    seed = _fresh_seed() if seed is None else seed
+    return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
+
+
+def in_batches(function, array, batch_size: int = PREDICT_BATCH):
+    """``function`` over slices of ``array``, joined again: an array, or a tuple of arrays."""
+    starts = range(0, len(array), batch_size)
+    pieces = [function(array[start : start + batch_size]) for start in starts]
+    if isinstance(pieces[0], (list, tuple)):
+        return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+    return np.concatenate(pieces)
+
+
+def check_latents(z, dim: int) -> np.ndarray:
+    """``z`` as ``(n, dim)`` float32; ValueError if its shape is another."""
+    z = np.asarray(z, dtype="float32")
+    if z.ndim != 2 or z.shape[1] != dim:
+        raise ValueError(f"latent vectors must have shape (n, {dim}), got {z.shape}.")
+    return z
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class VAE(keras.Model):
+    """A variational autoencoder: an encoder q(z|x), a decoder p(x|z) and a likelihood.
+
+    The objective is the negative ELBO of :mod:`models.losses`: ``kl + reconstruction``, summed over
+    pixels and latent dimensions, averaged over the batch. With the Gaussian likelihood the decoder
+    noise gamma (a standard deviation, one scalar for all pixels) is a weight like any other,
+    trained by the same optimiser on its logarithm; with ``learn_gamma=False`` it is frozen.
+
+    Args:
+        encoder: model, x ``(batch, ...)`` -> ``mu_z``, ``sd_z``, each ``(batch, kappa)``.
+        decoder: model, z ``(batch, kappa)`` -> ``x_hat`` in [0, 1], shaped like x.
+        likelihood: "gaussian" or "cross-entropy" (which ignores gamma).
+        learn_gamma: whether gamma is trained.
+        initial_log_gamma: its start, the paper's being 0; where it stays if it is not trained.
+        gamma_speed: how many times faster than other weights log gamma moves. Adam moves a weight
+            by at most about the learning rate a step, so that from 0 log gamma needs some 25,000
+            steps to arrive; short schedules raise this, the paper's leaves it at 1.
+        seed: for the noise of training.
+
+    Raises:
+        ValueError: for an unknown likelihood or a gamma_speed that is not above 0.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        likelihood="gaussian",
+        learn_gamma=True,
+        initial_log_gamma=0.0,
+        gamma_speed=1.0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}.")
+        if not gamma_speed > 0:
+            raise ValueError(f"gamma_speed must be above 0, got {gamma_speed!r}.")
+
+        # === Layers ===
+        self.encoder = encoder
+        self.decoder = decoder
+        self.sampler = GaussianSampler(seed=seed)
+        self.log_gamma_weight = self.add_weight(
+            name="log_gamma",
+            shape=(),
+            initializer=keras.initializers.Constant(initial_log_gamma / gamma_speed),
+            trainable=learn_gamma and likelihood == "gaussian",
+            autocast=False,
+        )
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.kl_tracker = keras.metrics.Mean(name="kl")
+        self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
+
+        # === Config ===
+        self.likelihood = likelihood
+        self.learn_gamma = learn_gamma
+        self.initial_log_gamma = initial_log_gamma
+        self.gamma_speed = gamma_speed
+        self.seed = seed
+        self.built = True  # encoder and decoder come built
+
+    # --- the objective -------------------------------------------------------------------------
+
+    @property
+    def latent_dim(self) -> int:
+        """kappa, the number of latent dimensions."""
+        return self.decoder.input_shape[-1]
+
+    @property
+    def log_gamma(self):
+        """log gamma, a scalar tensor."""
+        return self.log_gamma_weight * self.gamma_speed
+
+    @property
+    def gamma(self) -> float:
+        """The decoder's noise, a standard deviation in units of x."""
+        return math.exp(float(self.log_gamma))
+
+    def scale(self, images):
+        """Images ``(batch, h, w, c)``, uint8 0 to 255, as x in [0, 1]."""
+        return ops.cast(images, self.compute_dtype) / 255.0
+
+    def observe(self, data):
+        """What one training step models, from what the data pipeline gives."""
+        return self.scale(data)
+
+    def forward(self, x, training=False):
+        """Encodes x, draws one z ~ q(z|x) and decodes it: ``mu_z``, ``sd_z``, ``x_hat``."""
+        mu_z, sd_z = self.encoder(x, training=training)
+        z = self.sampler(mu_z, sd_z)
+        return mu_z, sd_z, self.decoder(z, training=training)
+
+    def elbo(self, x, x_hat, mu_z, sd_z) -> losses.ELBO:
+        """The negative evidence lower bound and its terms, each ``(batch,)``."""
+        kl = losses.kl_divergence(mu_z, sd_z)
+        if self.likelihood == "gaussian":
+            reconstruction = losses.gaussian_reconstruction(x, x_hat, self.log_gamma)
+        else:
+            reconstruction = losses.cross_entropy_reconstruction(x, x_hat)
+        return losses.ELBO(kl + reconstruction, kl, reconstruction)
+
+    # --- Keras ---------------------------------------------------------------------------------
+
+    def call(self, inputs, training=False):
+        """Reconstruction of ``inputs`` from a sampled z, shaped like x."""
+        return self.forward(self.observe(inputs), training=training)[-1]
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker, self.kl_tracker, self.reconstruction_tracker]
+
+    def train_step(self, data):
+        """One step down the gradient of the batch's mean negative ELBO (TensorFlow backend)."""
+        import tensorflow as tf
+
+        x = self.observe(data)
+        with tf.GradientTape() as tape:
+            mu_z, sd_z, x_hat = self.forward(x, training=True)
+            terms = self.elbo(x, x_hat, mu_z, sd_z)
+            loss = ops.mean(terms.loss)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._logs(terms)
+
+    def test_step(self, data):
+        """The terms in inference mode, without a step."""
+        x = self.observe(data)
+        mu_z, sd_z, x_hat = self.forward(x)
+        return self._logs(self.elbo(x, x_hat, mu_z, sd_z))
+
+    def _logs(self, terms: losses.ELBO) -> dict:
+        self.loss_tracker.update_state(terms.loss)
+        self.kl_tracker.update_state(terms.kl)
+        self.reconstruction_tracker.update_state(terms.reconstruction)
+        return {**{m.name: m.result() for m in self.metrics}, "log_gamma": self.log_gamma}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+            "likelihood": self.likelihood,
+            "learn_gamma": self.learn_gamma,
+            "initial_log_gamma": self.initial_log_gamma,
+            "gamma_speed": self.gamma_speed,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for part in ("encoder", "decoder"):
+            config[part] = keras.saving.deserialize_keras_object(config[part])
+        return cls(**config)
+
+    # --- use: NumPy arrays in, NumPy arrays out -------------------------------------------------
+
+    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
+        """``mu_z``, ``sd_z``, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8."""
+        images = self.check_images(images)
+        return in_batches(lambda b: self.encoder.predict_on_batch(self.scale(b)), images)
+
+    def decode(self, z) -> np.ndarray:
+        """x_hat in [0, 1], ``(n, h, w, c)`` float32, of ``z`` ``(n, kappa)``."""
+        z = check_latents(z, self.latent_dim)
+        return in_batches(self.decoder.predict_on_batch, z)
+
+    def reconstruct(self, images, seed: int | None = None) -> np.ndarray:
+        """x_hat ``(n, h, w, c)`` from one z ~ q(z|x) each: the paper samples z here as well."""
+        mu_z, sd_z = self.encode(images)
+        return self.decode(mu_z + sd_z * standard_normal(*mu_z.shape, seed))
+
+    def sample(self, n: int, seed: int | None = None) -> np.ndarray:
+        """x_hat ``(n, h, w, c)`` in [0, 1] of z ~ N(0, I); no pixel noise is added."""
+        return self.decode(standard_normal(n, self.latent_dim, seed))
+
+    def check_images(self, images) -> np.ndarray:
+        """``images`` if they are uint8 and of the encoder's shape; ValueError otherwise."""
+        images = np.asarray(images)
+        expected = tuple(self.encoder.input_shape[1:])
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(
+                f"images must be uint8 with shape (n, {', '.join(map(str, expected))}), got "
+                f"{images.dtype} {images.shape}."
+            )
+        return images
