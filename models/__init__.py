@@ -6,9 +6,9 @@ import numpy as np
 
 from models.networks import dense, infogan
 from models.two_stage import LatentVAE, TwoStageVAE
-from models.vae import VAE
+from models.vae import VAE, save
 
-__all__ = ["METHODS", "NETWORKS", "VAE", "LatentVAE", "TwoStageVAE", "build"]
+__all__ = ["METHODS", "NETWORKS", "VAE", "LatentVAE", "TwoStageVAE", "build", "save"]
 
 METHODS = ("vae-fixed-gamma", "vae-learned-gamma", "two-stage")
 NETWORKS = {"infogan": infogan}

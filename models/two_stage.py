@@ -7,7 +7,6 @@ latent u is close to N(0, I), so u ~ N(0, I) -> z -> x gives better samples than
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import keras
@@ -16,9 +15,8 @@ from keras import ops
 
 from models.layers import PACKAGE, GaussianSampler
 from models.optimizer import adam
-from models.vae import VAE, check_latents, in_batches, standard_normal
+from models.vae import VAE, check_latents, in_batches, save, standard_normal
 
-SETTINGS_FILE = "two_stage.json"
 FIRST_FILE = "first.keras"
 SECOND_FILE = "second.keras"
 
@@ -27,9 +25,9 @@ SECOND_FILE = "second.keras"
 class LatentVAE(VAE):
     """The second stage: a VAE of z ~ q(z|x), with u in the place of z and z in that of x.
 
-    It trains on pairs ``(mu_z, sd_z)``, computed once over the training set with the first stage in
-    inference mode, and draws a fresh z = mu_z + sd_z * eps at every step. Arguments as VAE's; the
-    likelihood is Gaussian with its own scalar gamma_z.
+    It trains on posteriors ``(batch, 2, kappa)``, mu_z stacked on sd_z, computed once over the
+    training set with the first stage in inference mode, and draws a fresh z = mu_z + sd_z * eps at
+    every step. Arguments as VAE's; the likelihood is Gaussian with its own scalar gamma_z.
     """
 
     def __init__(self, encoder, decoder, seed=None, **kwargs):
@@ -41,10 +39,9 @@ class LatentVAE(VAE):
         """z as it is: latent variables have no range to bring to [0, 1]."""
         return ops.cast(z, self.compute_dtype)
 
-    def observe(self, data):
-        """A fresh z ``(batch, kappa)`` from the posteriors ``(mu_z, sd_z)``."""
-        mu_z, sd_z = data
-        return self.latent_sampler(mu_z, sd_z)
+    def observe(self, posteriors):
+        """A fresh z ``(batch, kappa)`` from each of the posteriors ``(batch, 2, kappa)``."""
+        return self.latent_sampler(posteriors[:, 0], posteriors[:, 1])
 
     def encode(self, z) -> tuple[np.ndarray, np.ndarray]:
         """``mu_u``, ``sd_u``, each ``(n, kappa)`` float32, of ``z`` ``(n, kappa)``."""
@@ -99,17 +96,34 @@ class TwoStageVAE:
         The plain way in, for notebooks and scripts: Keras's ``fit`` twice. The command's runs add
         schedules, checkpoints and resumption, see :mod:`training`.
         """
-        arguments = {"batch_size": batch_size, "verbose": verbose}
+        import tensorflow as tf
+
+        def shuffled(array):
+            data = tf.data.Dataset.from_tensor_slices(array).shuffle(len(array))
+            return data.batch(batch_size).prefetch(2)
+
+        images = self.first.check_images(images)
         self.first.compile(optimizer=adam(learning_rate))
         first = self.first.fit(
-            self.first.check_images(images), epochs=epochs, callbacks=callbacks, **arguments
+            shuffled(images),
+            epochs=epochs,
+            shuffle=False,
+            verbose=verbose,
+            callbacks=callbacks,
         )
         self.second.compile(optimizer=adam(learning_rate))
-        posteriors = list(self.first.encode(images))
         second = self.second.fit(
-            posteriors, epochs=second_epochs, callbacks=second_callbacks, **arguments
+            shuffled(self.posteriors(images)),
+            epochs=second_epochs,
+            shuffle=False,  # the pipeline has done it
+            verbose=verbose,
+            callbacks=second_callbacks,
         )
         return first, second
+
+    def posteriors(self, images) -> np.ndarray:
+        """What the second stage trains on: ``(n, 2, kappa)``, mu_z stacked on sd_z."""
+        return np.stack(self.first.encode(images), axis=1)
 
     def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
         """``mu_z``, ``sd_z`` of the first stage, each ``(n, kappa)``."""
@@ -135,13 +149,9 @@ class TwoStageVAE:
         raise ValueError(f"stage must be 1 or 2, got {stage!r}.")
 
     def save(self, folder) -> None:
-        """Writes both stages as .keras files and a small JSON into ``folder``."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.first.save(folder / FIRST_FILE)
-        self.second.save(folder / SECOND_FILE)
-        settings = {"format": 1, "first": FIRST_FILE, "second": SECOND_FILE}
-        (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n")
+        """Writes both stages, ``first.keras`` and ``second.keras``, into ``folder``."""
+        for name, stage in ((FIRST_FILE, self.first), (SECOND_FILE, self.second)):
+            save(stage, Path(folder) / name)
 
     @classmethod
     def load(cls, folder) -> TwoStageVAE:
@@ -151,7 +161,7 @@ class TwoStageVAE:
             FileNotFoundError: if ``folder`` holds no saved TwoStageVAE.
         """
         folder = Path(folder)
-        missing = [n for n in (SETTINGS_FILE, FIRST_FILE, SECOND_FILE) if not (folder / n).exists()]
+        missing = [n for n in (FIRST_FILE, SECOND_FILE) if not (folder / n).exists()]
         if missing:
             raise FileNotFoundError(f"{folder} is no saved TwoStageVAE: it lacks {missing}.")
         return cls(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -127,9 +129,9 @@ class VAE(keras.Model):
         """Images ``(batch, h, w, c)``, uint8 0 to 255, as x in [0, 1]."""
         return ops.cast(images, self.compute_dtype) / 255.0
 
-    def observe(self, data):
+    def observe(self, images):
         """What one training step models, from what the data pipeline gives."""
-        return self.scale(data)
+        return self.scale(images)
 
     def forward(self, x, training=False):
         """Encodes x, draws one z ~ q(z|x) and decodes it: ``mu_z``, ``sd_z``, ``x_hat``."""
@@ -160,7 +162,7 @@ class VAE(keras.Model):
         """One step down the gradient of the batch's mean negative ELBO (TensorFlow backend)."""
         import tensorflow as tf
 
-        x = self.observe(data)
+        x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         with tf.GradientTape() as tape:
             mu_z, sd_z, x_hat = self.forward(x, training=True)
             terms = self.elbo(x, x_hat, mu_z, sd_z)
@@ -171,7 +173,7 @@ class VAE(keras.Model):
 
     def test_step(self, data):
         """The terms in inference mode, without a step."""
-        x = self.observe(data)
+        x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         mu_z, sd_z, x_hat = self.forward(x)
         return self._logs(self.elbo(x, x_hat, mu_z, sd_z))
 
@@ -231,3 +233,17 @@ class VAE(keras.Model):
                 f"{images.dtype} {images.shape}."
             )
         return images
+
+
+def save(model: keras.Model, path) -> None:
+    """Writes a model as a .keras file, whole or not at all, without its optimiser's state.
+
+    The optimiser's two moments would treble the file; training resumes from checkpoints instead.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    temporary = path.with_name(f"unfinished-{path.name}")
+    bare.save(temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,70 @@
+"""What one training run needs to know, resolved before anything starts; nothing is implied."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One first-stage and one second-stage training, and the scoring of both.
+
+    One run gives two rows of the paper's tables: "VAE (learned gamma)" is the first stage of the
+    two-stage VAE sampled with z ~ N(0, I).
+    """
+
+    preset: str  # quick, lite or paper
+    dataset: str  # its name in tables and folders
+    source: str  # what data.load is asked for
+    image_shape: tuple[int, int, int]  # (h, w, c)
+    network: str
+    latent_dim: int  # kappa
+    epochs: int  # first stage
+    second_epochs: int
+    halve_every: int  # epochs between halvings of the learning rate, first stage
+    second_halve_every: int
+    batch_size: int  # the incomplete last batch of an epoch is dropped
+    learning_rate: float  # Adam's, at the start
+    momentum: float  # decay of the batch normalisation's moving averages
+    initial_log_gamma: float  # of both stages' gammas
+    gamma_speed: float  # see models.VAE; the paper's is 1
+    jpeg: bool  # images pass once through JPEG before use, as the authors' CIFAR-10 did
+    n_fake: int  # generated images scored
+    n_real: int  # test images scored against, at most
+    trial: int = 0
+    seed: int = 0
+
+    def replace(self, **changes) -> RunSettings:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict:
+        """Plain JSON types, for the run's settings.json."""
+        fields = dataclasses.asdict(self)
+        fields["image_shape"] = list(self.image_shape)
+        return fields
+
+    @property
+    def name(self) -> str:
+        """The run's folder below the output folder."""
+        return f"{self.dataset}-{self.network}-trial{self.trial}"
+
+    @property
+    def schedule(self) -> str:
+        """The schedule in one line, as it stands beside every score."""
+        return f"{self.epochs} + {self.second_epochs} epochs, preset {self.preset}"
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """What changed between two ``to_dict`` results, one ``name: old -> new`` a field."""
+    names = sorted(set(old) | set(new))
+    return [f"{n}: {old.get(n)!r} -> {new.get(n)!r}" for n in names if old.get(n) != new.get(n)]
+
+
+def trial_seed(seed: int, trial: int) -> int:
+    """The seed of one trial: trial 0 has the command's, the others 1,000,003 apart from it.
+
+    The step keeps the trials of neighbouring seeds (0, 1, 2...) from coinciding.
+    """
+    return seed + 1_000_003 * trial

@@ -1,0 +1,133 @@
+"""Spectral normalisation and the Gaussian sampler."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from models.layers import GaussianSampler, SpectralNormalization
+from tests import reference
+
+
+def _layer(kind):
+    if kind == "dense":
+        return SpectralNormalization(keras.layers.Dense(7), seed=3), (5, 11)
+    return SpectralNormalization(keras.layers.Conv2D(6, 4, strides=2, padding="same"), seed=3), (
+        5,
+        8,
+        8,
+        3,
+    )
+
+
+def _output(kind, x, kernel, bias, u):
+    normalised = reference.spectral(kernel, u)[0]
+    return (x @ normalised if kind == "dense" else reference.conv2d(x, normalised, 2)) + bias
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_output_is_the_product_with_the_normalised_kernel(kind):
+    layer, shape = _layer(kind)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    layer.build(shape)
+    layer.layer.bias.assign(np.arange(layer.layer.bias.shape[0], dtype="float32"))
+    kernel, u = layer.layer.kernel.numpy().astype("float64"), layer.u.numpy().astype("float64")
+    expected = _output(kind, x, kernel, layer.layer.bias.numpy(), u)
+    np.testing.assert_allclose(layer(x, training=True), expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_array_equal(layer.layer.kernel.numpy(), kernel.astype("float32"))
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_gradient_goes_through_the_normalisation(kind):
+    """Against central differences of W / sigma(W) with u and v held where they are."""
+    layer, shape = _layer(kind)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=shape).astype("float32")
+    layer.build(shape)
+    kernel, u = layer.layer.kernel.numpy().astype("float64"), layer.u.numpy().astype("float64")
+    target = rng.normal(size=layer(x).shape)
+    with tf.GradientTape() as tape:
+        loss = ops.sum(layer(x, training=True) * target)
+    gradient = tape.gradient(loss, layer.layer.kernel.value).numpy()
+
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    v = matrix @ u / np.linalg.norm(matrix @ u)
+    w = v @ matrix / np.linalg.norm(v @ matrix)
+
+    def value(k):
+        normalised = k / (v @ k.reshape(matrix.shape) @ w)
+        out = x @ normalised if kind == "dense" else reference.conv2d(x, normalised, 2)
+        return (out * target).sum()
+
+    for index in [tuple(rng.integers(s) for s in kernel.shape) for _ in range(5)]:
+        step = np.zeros_like(kernel)
+        step[index] = 1e-6
+        numeric = (value(kernel + step) - value(kernel - step)) / 2e-6
+        assert gradient[index] == pytest.approx(numeric, rel=1e-3, abs=1e-4)
+
+
+def test_power_iteration_finds_the_largest_singular_value():
+    layer, shape = _layer("dense")
+    layer.build(shape)
+    x = np.zeros(shape, "float32")
+    for _ in range(200):
+        layer(x, training=True)
+    largest = np.linalg.svd(layer.layer.kernel.numpy(), compute_uv=False)[0]
+    assert float(layer.sigma()[0]) == pytest.approx(largest, rel=1e-4)
+
+
+def test_inference_leaves_the_vector_alone():
+    layer, shape = _layer("dense")
+    x = np.ones(shape, "float32")
+    first = layer(x)
+    np.testing.assert_array_equal(first, layer(x))
+    before = layer.u.numpy()
+    layer(x, training=True)
+    assert np.abs(layer.u.numpy() - before).max() > 1e-3
+
+
+def test_only_kernel_and_bias_are_trained():
+    layer, shape = _layer("conv")
+    layer.build(shape)
+    assert {v.name for v in layer.trainable_variables} == {"kernel", "bias"}
+    assert [v.name for v in layer.non_trainable_variables] == ["u"]
+
+
+def test_what_it_can_not_wrap():
+    with pytest.raises(ValueError, match="wraps Dense and Conv2D, got ReLU"):
+        SpectralNormalization(keras.layers.ReLU())
+    with pytest.raises(ValueError, match="without activation, got 'relu'"):
+        SpectralNormalization(keras.layers.Dense(2, activation="relu"))
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_config_round_trip(kind):
+    layer, shape = _layer(kind)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert again.get_config() == layer.get_config()
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    layer(x)
+    again(x)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(layer(x), again(x))
+
+
+def test_sampler_draws_the_posterior():
+    sampler = GaussianSampler(seed=0)
+    mu = np.full((20_000, 2), [3.0, -1.0], "float32")
+    sd = np.full((20_000, 2), [0.5, 2.0], "float32")
+    z = ops.convert_to_numpy(sampler(mu, sd))
+    np.testing.assert_allclose(z.mean(0), [3.0, -1.0], atol=0.06)
+    np.testing.assert_allclose(z.std(0), [0.5, 2.0], rtol=0.03)
+    assert np.abs(ops.convert_to_numpy(sampler(mu, sd)) - z).max() > 0.1  # fresh each time
+
+
+def test_sampler_config_round_trip():
+    sampler = GaussianSampler(seed=5, name="noise")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sampler))
+    assert again.get_config() == sampler.get_config()
+    one = np.zeros((3, 2), "float32"), np.ones((3, 2), "float32")
+    np.testing.assert_array_equal(sampler(*one), again(*one))

@@ -1,0 +1,324 @@
+"""VAE, LatentVAE and TwoStageVAE: the objective against NumPy, counts, training, saving."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+import models
+from models.networks import dense, infogan
+from models.optimizer import FusedAdam, adam
+from tests import reference
+
+SHAPE = (8, 8, 1)
+KAPPA = 4
+
+
+def small(seed=0, **kwargs):
+    """A two-stage model small enough for a test: 8 x 8 images, 4 latent dimensions."""
+    return models.build("two-stage", SHAPE, latent_dim=KAPPA, seed=seed, **kwargs)
+
+
+def images(n=64, shape=SHAPE, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def named(network):
+    """The network's weights in float64 by "layer/weight"; spectral norm's u under its layer."""
+    found = {}
+    for layer in network.layers:
+        inner = getattr(layer, "layer", layer)
+        for variable in inner.weights:
+            found[f"{inner.name}/{variable.name}"] = variable.numpy().astype("float64")
+        if inner is not layer:
+            found[f"{inner.name}/u"] = layer.u.numpy().astype("float64")
+    return found
+
+
+def scrambled(model, seed=0):
+    """Moves every weight off its initial value, so that biases and scales count in the test."""
+    rng = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        noise = rng.normal(size=variable.shape, scale=0.05).astype("float32")
+        variable.assign(variable.numpy() + noise)
+    return model
+
+
+def noise_of(sampler, shape):
+    """The noise that ``sampler`` will draw next, without drawing it."""
+    twin = keras.random.SeedGenerator(0)
+    twin.state.assign(sampler.seed_generator.state)
+    return ops.convert_to_numpy(keras.random.normal(shape, seed=twin)).astype("float64")
+
+
+# Worked out by hand, in the order of the layers: each convolution or dense layer's kernel + bias,
+# each batch normalisation's scale and offset, and one gamma a stage.
+ENCODERS = {
+    (28, 28, 1): 1_088 + 131_200 + 256 + 6_423_552 + 2_048 + 131_200,
+    (32, 32, 3): 3_136 + 131_200 + 256 + 8_389_632 + 2_048 + 131_200,
+    (64, 64, 3): 3_136 + 131_200 + 256 + 33_555_456 + 2_048 + 131_200,
+}
+DECODERS = {
+    (28, 28, 1): 66_560 + 2_048 + 6_428_800 + 12_544 + 131_136 + 128 + 1_025,
+    (32, 32, 3): 66_560 + 2_048 + 8_396_800 + 16_384 + 131_136 + 128 + 3_075,
+    (64, 64, 3): 66_560 + 2_048 + 33_587_200 + 65_536 + 131_136 + 128 + 3_075,
+}
+SECOND = (66_560 + 2 * 1_049_600 + 2 * 69_696) + (66_560 + 2 * 1_049_600 + 69_696) + 1
+
+
+@pytest.mark.parametrize("shape", list(ENCODERS))
+def test_trainable_parameters(shape):
+    model = models.build("two-stage", shape)
+
+    def count(m):
+        return sum(int(np.prod(v.shape)) for v in m.trainable_variables)
+
+    assert count(model.first) == ENCODERS[shape] + DECODERS[shape] + 1
+    assert count(model.second) == SECOND
+    if shape == (28, 28, 1):  # the author's graph has 17,872,195 in all
+        assert (count(model.first), count(model.second)) == (13_331_586, 4_540_609)
+
+
+@pytest.mark.parametrize("log_gamma", [0.0, -1.3])
+def test_first_stage_objective_is_numpys(log_gamma):
+    vae = scrambled(small().first)
+    vae.log_gamma_weight.assign(log_gamma)
+    batch = images(6)
+    x = batch / 255.0
+    eps = noise_of(vae.sampler, (6, KAPPA))
+
+    mu, sd = reference.infogan_encoder(x, named(vae.encoder))
+    x_hat = reference.infogan_decoder(mu + sd * eps, named(vae.decoder), SHAPE)
+    kl, rec = reference.kl(mu, sd), reference.gaussian(x, x_hat, log_gamma)
+    gradient = reference.gaussian_gradient(x, x_hat, log_gamma).mean()
+
+    with tf.GradientTape() as tape:
+        seen = vae.observe(batch)
+        mu_z, sd_z, decoded = vae.forward(seen, training=True)
+        terms = vae.elbo(seen, decoded, mu_z, sd_z)
+        loss = ops.mean(terms.loss)
+    np.testing.assert_allclose(terms.kl, kl, rtol=1e-5)
+    np.testing.assert_allclose(terms.reconstruction, rec, rtol=1e-5)
+    np.testing.assert_allclose(terms.loss, kl + rec, rtol=1e-5)
+    computed = tape.gradient(loss, vae.log_gamma_weight.value)
+    assert float(computed) == pytest.approx(gradient, rel=1e-5)
+
+
+def test_second_stage_objective_is_numpys():
+    vae = scrambled(small().second, seed=1)
+    vae.log_gamma_weight.assign(-0.7)
+    rng = np.random.default_rng(2)
+    mu_z = rng.normal(size=(6, KAPPA)).astype("float32")
+    sd_z = rng.uniform(0.1, 1.0, (6, KAPPA)).astype("float32")
+    z = mu_z + sd_z * noise_of(vae.latent_sampler, (6, KAPPA))
+    eps = noise_of(vae.sampler, (6, KAPPA))
+
+    mu, sd = reference.second_encoder(z, named(vae.encoder))
+    z_hat = reference.second_decoder(mu + sd * eps, named(vae.decoder))
+    kl, rec = reference.kl(mu, sd), reference.gaussian(z, z_hat, -0.7)
+
+    with tf.GradientTape() as tape:
+        seen = vae.observe(np.stack([mu_z, sd_z], axis=1))
+        mu_u, sd_u, decoded = vae.forward(seen, training=True)
+        terms = vae.elbo(seen, decoded, mu_u, sd_u)
+        loss = ops.mean(terms.loss)
+    np.testing.assert_allclose(seen, z, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(terms.kl, kl, rtol=1e-5)
+    np.testing.assert_allclose(terms.reconstruction, rec, rtol=1e-5)
+    np.testing.assert_allclose(terms.loss, kl + rec, rtol=1e-5)
+    gradient = reference.gaussian_gradient(z, z_hat, -0.7).mean()
+    computed = tape.gradient(loss, vae.log_gamma_weight.value)
+    assert float(computed) == pytest.approx(gradient, rel=1e-5)
+
+
+def test_train_step_takes_the_gradient_of_the_mean_loss():
+    """Plain gradient descent with rate r moves log gamma by -r times the derivative."""
+    vae = small().first
+    batch = images(16)
+    twin = small().first
+    seen = twin.observe(batch)
+    x_hat = twin.forward(seen, training=True)[-1]
+    slope = reference.gaussian_gradient(
+        batch / 255.0, ops.convert_to_numpy(x_hat).astype("float64"), 0.0
+    ).mean()
+    vae.compile(optimizer=keras.optimizers.SGD(1e-3))
+    logs = vae.train_on_batch(batch, return_dict=True)
+    assert float(vae.log_gamma) == pytest.approx(-1e-3 * slope, rel=1e-4)
+    assert set(logs) == {"loss", "kl", "reconstruction", "log_gamma"}
+    assert logs["loss"] == pytest.approx(logs["kl"] + logs["reconstruction"], rel=1e-5)
+
+
+def test_adam_moves_log_gamma_by_the_learning_rate_times_its_speed():
+    for speed in (1.0, 10.0):
+        vae = small(gamma_speed=speed).first
+        vae.compile(optimizer=adam(1e-3))
+        vae.train_on_batch(images(16))
+        assert float(vae.log_gamma) == pytest.approx(-1e-3 * speed, rel=1e-2)
+
+
+def test_fixed_gamma_stays():
+    vae = models.build("vae-fixed-gamma", SHAPE, latent_dim=KAPPA)
+    vae.compile(optimizer=adam(1e-2))
+    vae.fit(images(), batch_size=32, epochs=2, verbose=0)
+    assert float(vae.log_gamma) == 0.0
+    assert vae.gamma == 1.0
+
+
+def test_fit_trains_one_stage_after_the_other():
+    model = small()
+    first, second = model.fit(images(), 2, 3, verbose=0)
+    assert [len(h.history["loss"]) for h in (first, second)] == [2, 3]
+    for stage in (model.first, model.second):
+        assert float(stage.log_gamma) < 0
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_training_lowers_the_loss(stage):
+    vae = getattr(small(), stage)
+    t = np.random.default_rng(0).random(512).astype("float32")
+    if stage == "first":
+        ramp = np.linspace(0, 255, 64).reshape(1, 8, 8, 1)
+        seen = (ramp * t[:, None, None, None]).astype("uint8")
+    else:  # posteriors along a curve
+        mu_z = np.stack([np.cos(6 * t), np.sin(6 * t), t, 0 * t], axis=1)
+        seen = np.stack([mu_z, np.full_like(mu_z, 0.05)], axis=1)
+    vae.compile(optimizer=adam(1e-3))
+    loss = vae.fit(seen, batch_size=64, epochs=8, verbose=0).history["loss"]
+    assert loss[-1] < 0.9 * loss[0]
+
+
+def test_kernels_have_unit_norm_after_training():
+    vae = small().first
+    vae.compile(optimizer=adam(1e-3))
+    vae.fit(images(256), batch_size=32, epochs=12, verbose=0)
+    normalised = [layer for layer in vae.encoder.layers if hasattr(layer, "sigma")]
+    assert len(normalised) == 4
+    for layer in normalised:
+        kernel = layer.layer.kernel.numpy()
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        assert largest / float(layer.sigma()[0]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_fused_adam_is_adam():
+    start = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    plain, fused = keras.Variable(start), keras.Variable(start)
+    optimizers = (
+        keras.optimizers.Adam(1e-2, beta_1=0.9, beta_2=0.999, epsilon=1e-8),
+        adam(1e-2),
+    )
+    for step in range(20):
+        gradient = np.random.default_rng(step).normal(size=(5, 4)).astype("float32")
+        for optimizer, variable in zip(optimizers, (plain, fused), strict=True):
+            optimizer.apply([tf.constant(gradient)], [variable])
+    np.testing.assert_allclose(fused.numpy(), plain.numpy(), rtol=1e-5, atol=1e-6)
+    assert np.abs(fused.numpy() - start).max() > 0.05
+    config = keras.saving.serialize_keras_object(fused_twin := FusedAdam(3e-4))
+    assert keras.saving.deserialize_keras_object(config).get_config() == fused_twin.get_config()
+
+
+def test_shapes_and_ranges():
+    model = small()
+    batch = images(5)
+    mu_z, sd_z = model.encode(batch)
+    assert mu_z.shape == sd_z.shape == (5, KAPPA)
+    assert (sd_z > 0).all()
+    assert model.second.encode(mu_z)[0].shape == (5, KAPPA)
+    for made in (model.sample(3), model.sample(3, stage=1), model.reconstruct(batch)[:3]):
+        assert made.shape == (3, *SHAPE)
+        assert made.dtype == np.float32
+        assert made.min() >= 0
+        assert made.max() <= 1
+
+
+def test_seeds():
+    model = small()
+    for stage in (1, 2):
+        one = model.sample(4, stage=stage, seed=7)
+        np.testing.assert_array_equal(one, model.sample(4, stage=stage, seed=7))
+        assert np.abs(one - model.sample(4, stage=stage, seed=8)).max() > 1e-4
+        assert np.abs(model.sample(4, stage=stage) - model.sample(4, stage=stage)).max() > 1e-4
+    np.testing.assert_array_equal(model.sample(4, 1, seed=1), small().sample(4, 1, seed=1))
+    assert np.abs(small(1).sample(4, 1, seed=1) - model.sample(4, 1, seed=1)).max() > 1e-4
+
+
+def test_second_stage_adds_its_own_noise_and_the_first_none():
+    model = small()
+    u, eps = np.split(models.vae.standard_normal(8, KAPPA, 3), 2)
+    model.second.log_gamma_weight.assign(np.log(0.25))
+    z = ops.convert_to_numpy(model.second.decoder(u)) + 0.25 * eps
+    np.testing.assert_allclose(model.second.sample(4, seed=3), z, rtol=1e-5, atol=1e-6)
+    model.first.log_gamma_weight.assign(3.0)  # would drown the image if pixel noise were added
+    np.testing.assert_allclose(model.sample(4, seed=3), model.first.decode(z), atol=1e-6)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_save_and_load(tmp_path, trained):
+    model = small()
+    if trained:
+        model.fit(images(), 1, 1, batch_size=32, verbose=0)
+    model.save(tmp_path / "model")
+    again = models.TwoStageVAE.load(tmp_path / "model")
+    for stage in (1, 2):
+        np.testing.assert_array_equal(
+            model.sample(5, stage=stage, seed=0), again.sample(5, stage=stage, seed=0)
+        )
+    np.testing.assert_array_equal(
+        model.reconstruct(images(5), seed=1), again.reconstruct(images(5), seed=1)
+    )
+    assert again.second.gamma == model.second.gamma
+
+
+def test_keras_file_of_one_stage(tmp_path):
+    vae = small().first
+    vae.save(tmp_path / "first.keras")
+    again = keras.saving.load_model(tmp_path / "first.keras")
+    np.testing.assert_array_equal(vae.sample(4, seed=2), again.sample(4, seed=2))
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_model_config_round_trip(stage):
+    vae = getattr(small(gamma_speed=3.0, initial_log_gamma=-1.5), stage)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(vae))
+    assert type(again) is type(vae)
+    assert again.get_config() == vae.get_config()
+    assert float(again.log_gamma) == pytest.approx(-1.5)
+
+
+def test_export(tmp_path):
+    model = small()
+    model.export(tmp_path / "saved_model" / "1")
+    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1"))
+    made = served.signatures["serving_default"](n=tf.constant(3), seed=tf.constant(5, tf.int64))[
+        "images"
+    ].numpy()
+    expected = np.rint(model.sample(3, seed=5) * 255).astype("uint8")
+    np.testing.assert_allclose(made.astype(int), expected, atol=1)
+    encoded = served.signatures["encode"](images=tf.constant(images(3)))
+    np.testing.assert_allclose(encoded["mu_z"], model.encode(images(3))[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="n must be at least 1"):
+        served.signatures["generate"](n=tf.constant(0), seed=tf.constant(5, tf.int64))
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="method must be one of"):
+        models.build("gan", SHAPE)
+    with pytest.raises(ValueError, match="network must be one of"):
+        models.build("two-stage", SHAPE, network="unet")
+    with pytest.raises(ValueError, match="multiples of 4"):
+        models.build("two-stage", (30, 30, 1))
+    with pytest.raises(ValueError, match="likelihood must be one of"):
+        models.VAE(infogan.encoder(SHAPE, 2), infogan.decoder(SHAPE, 2), likelihood="poisson")
+    with pytest.raises(ValueError, match="second stage models z of 3 dimensions"):
+        models.TwoStageVAE(small().first, models.LatentVAE(dense.encoder(3), dense.decoder(3)))
+    model = small()
+    with pytest.raises(ValueError, match="images must be uint8"):
+        model.encode(np.zeros((2, *SHAPE), "float32"))
+    with pytest.raises(ValueError, match=r"latent vectors must have shape \(n, 4\)"):
+        model.first.decode(np.zeros((2, 5)))
+    with pytest.raises(ValueError, match="stage must be 1 or 2"):
+        model.sample(1, stage=3)
+    with pytest.raises(FileNotFoundError, match="no saved TwoStageVAE"):
+        models.TwoStageVAE.load("/nowhere")

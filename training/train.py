@@ -1,0 +1,182 @@
+"""Trains one run's two stages, or goes on where an earlier call stopped."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import data
+import models
+from experiments.errors import UserError
+from experiments.settings import RunSettings, differences
+from models.optimizer import adam
+from training.callbacks import Checkpoints, History, HistoryLog, Progress, halving
+from training.files import read_json, write_json
+
+MODEL_FOLDER = "model"
+SETTINGS_FILE = "settings.json"
+STAGES = ("first", "second")
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Ends a run whose loss is NaN or infinite at the end of an epoch, before it is saved."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float((logs or {}).get("loss", math.nan))
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"the loss is {loss} after epoch {epoch + 1}")
+
+
+def build(settings: RunSettings) -> models.TwoStageVAE:
+    """The untrained model of a run, both stages."""
+    return models.build(
+        "two-stage",
+        settings.image_shape,
+        settings.network,
+        settings.latent_dim,
+        momentum=settings.momentum,
+        initial_log_gamma=settings.initial_log_gamma,
+        gamma_speed=settings.gamma_speed,
+        seed=settings.seed,
+    )
+
+
+def check_settings(settings: RunSettings, folder: Path) -> None:
+    """Refuses a folder that holds a run with other settings.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    existing = read_json(Path(folder) / SETTINGS_FILE)
+    if existing is None:
+        return
+    changed = differences(existing, settings.to_dict())
+    if changed:
+        raise UserError(
+            f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "
+            "it was made with, or choose another --out."
+        )
+
+
+def histories(folder: Path) -> dict[str, History]:
+    """Both stages' per-epoch figures."""
+    return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
+
+
+def fit_stage(
+    model: models.VAE,
+    array: np.ndarray,
+    *,
+    title: str,
+    checkpoint_folder: Path,
+    history: History,
+    epochs: int,
+    halve_every: int,
+    settings: RunSettings,
+    seed: int,
+) -> None:
+    """Trains one stage up to ``epochs``, from its newest checkpoint if there is one.
+
+    Args:
+        model: the stage; its weights are changed.
+        array: what it is trained on.
+        title: for the progress line.
+        seed: for the order of the batches.
+
+    Raises:
+        TrainingDiverged: if the loss is not finite at the end of an epoch.
+    """
+    steps = data.steps_per_epoch(len(array), settings.batch_size)
+    model.compile(optimizer=adam(settings.learning_rate), jit_compile=False)
+    checkpoints = Checkpoints(checkpoint_folder, model)
+    done = checkpoints.restore()
+    history.truncate(done)
+    if done < epochs:
+        progress = Progress(title, steps, epochs, done)
+        try:
+            model.fit(
+                data.batches(array, settings.batch_size, seed, start_step=done * steps),
+                steps_per_epoch=steps,
+                epochs=epochs,
+                initial_epoch=done,
+                shuffle=False,  # the pipeline has done it
+                verbose=0,
+                callbacks=[
+                    halving(settings.learning_rate, halve_every),
+                    StopOnNonFinite(),
+                    HistoryLog(history),
+                    checkpoints,
+                    progress,
+                ],
+            )
+        finally:
+            progress.close()
+
+
+def train(
+    settings: RunSettings, images: np.ndarray, folder: Path, second: bool = True
+) -> models.VAE | models.TwoStageVAE:
+    """The trained model of a run: each stage is loaded if it is finished, otherwise trained.
+
+    Args:
+        settings: the run.
+        images: ``(n, h, w, c)`` uint8, the training set.
+        folder: the run's; made if need be. Holds settings.json, the histories, the checkpoints
+            while a stage is in training, and its model afterwards.
+        second: whether the second stage is wanted; if not, the first alone is returned.
+
+    Raises:
+        UserError: if the folder holds a run with other settings.
+        TrainingDiverged: if a loss is not finite.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_settings(settings, folder)
+    write_json(folder / SETTINGS_FILE, settings.to_dict())
+
+    model = build(settings)
+    history = histories(folder)
+    order = np.random.SeedSequence([settings.seed, 1]).generate_state(2)
+
+    def stage(name, vae, array, epochs, halve_every, seed):
+        saved = folder / MODEL_FOLDER / f"{name}.keras"
+        checkpoint_folder = folder / f"checkpoints-{name}"
+        if saved.exists():
+            return keras.saving.load_model(saved)
+        fit_stage(
+            vae,
+            array(),
+            title=f"{settings.dataset}, {name} stage",
+            checkpoint_folder=checkpoint_folder,
+            history=history[name],
+            epochs=epochs,
+            halve_every=halve_every,
+            settings=settings,
+            seed=int(seed),
+        )
+        models.save(vae, saved)
+        shutil.rmtree(checkpoint_folder, ignore_errors=True)
+        return vae
+
+    first = stage(
+        "first", model.first, lambda: images, settings.epochs, settings.halve_every, order[0]
+    )
+    if not second:
+        return first
+    latent = stage(
+        "second",
+        model.second,
+        lambda: models.TwoStageVAE(first, model.second).posteriors(images),
+        settings.second_epochs,
+        settings.second_halve_every,
+        order[1],
+    )
+    return models.TwoStageVAE(first, latent)
