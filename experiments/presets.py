@@ -98,7 +98,7 @@ PAPER = {
 }
 
 # Real data at a tenth of the paper's epochs. Adam moves log gamma by at most the learning rate a
-# step, so that from 0 it would spend most of a short schedule on its way: it gets a speed of its own.
+# step, so that from 0 it would spend most of a short schedule on its way: it gets its own speed.
 LITE_FRACTION = 10
 LITE_GAMMA_SPEED = 10.0
 

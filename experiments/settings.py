@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+SCORING_FIELDS = ("n_fake", "n_real")
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -45,6 +47,10 @@ class RunSettings:
         fields["image_shape"] = list(self.image_shape)
         return fields
 
+    def training_dict(self) -> dict:
+        """``to_dict`` without what concerns scoring alone: a trained run may be scored again."""
+        return {k: v for k, v in self.to_dict().items() if k not in SCORING_FIELDS}
+
     @property
     def name(self) -> str:
         """The run's folder below the output folder."""
@@ -53,11 +59,11 @@ class RunSettings:
     @property
     def schedule(self) -> str:
         """The schedule in one line, as it stands beside every score."""
-        return f"{self.epochs} + {self.second_epochs} epochs, preset {self.preset}"
+        return f"{self.epochs} + {self.second_epochs} epochs"
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """What changed between two ``to_dict`` results, one ``name: old -> new`` a field."""
+    """What changed between two such dicts, one ``name: old -> new`` a field."""
     names = sorted(set(old) | set(new))
     return [f"{n}: {old.get(n)!r} -> {new.get(n)!r}" for n in names if old.get(n) != new.get(n)]
 

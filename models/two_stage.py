@@ -15,7 +15,7 @@ from keras import ops
 
 from models.layers import PACKAGE, GaussianSampler
 from models.optimizer import adam
-from models.vae import VAE, check_latents, in_batches, save, standard_normal
+from models.vae import VAE, check_latents, predict, save, standard_normal
 
 FIRST_FILE = "first.keras"
 SECOND_FILE = "second.keras"
@@ -46,7 +46,7 @@ class LatentVAE(VAE):
     def encode(self, z) -> tuple[np.ndarray, np.ndarray]:
         """``mu_u``, ``sd_u``, each ``(n, kappa)`` float32, of ``z`` ``(n, kappa)``."""
         z = check_latents(z, self.encoder.input_shape[-1])
-        return in_batches(lambda b: self.encoder.predict_on_batch(self.scale(b)), z)
+        return predict(self.encoder, z)
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """z ``(n, kappa)`` by u ~ N(0, I), z = z_hat(u) + gamma_z * eps."""

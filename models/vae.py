@@ -15,6 +15,7 @@ from models.layers import PACKAGE, GaussianSampler
 
 LIKELIHOODS = ("gaussian", "cross-entropy")
 PREDICT_BATCH = 500
+CHUNK = 10_000  # examples scaled and held as floats at a time
 
 
 def _fresh_seed() -> int:
@@ -27,10 +28,16 @@ def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
     return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
 
 
-def in_batches(function, array, batch_size: int = PREDICT_BATCH):
-    """``function`` over slices of ``array``, joined again: an array, or a tuple of arrays."""
-    starts = range(0, len(array), batch_size)
-    pieces = [function(array[start : start + batch_size]) for start in starts]
+def predict(model, array, scale=None):
+    """``model``'s output for a long NumPy array, in inference mode: an array or a tuple of arrays.
+
+    ``scale`` is applied to one chunk at a time, so that large uint8 arrays stay uint8.
+    """
+    pieces = []
+    for start in range(0, len(array), CHUNK):
+        chunk = array[start : start + CHUNK]
+        chunk = chunk if scale is None else ops.convert_to_numpy(scale(chunk))
+        pieces.append(model.predict(chunk, batch_size=PREDICT_BATCH, verbose=0))
     if isinstance(pieces[0], (list, tuple)):
         return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
     return np.concatenate(pieces)
@@ -207,12 +214,12 @@ class VAE(keras.Model):
     def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
         """``mu_z``, ``sd_z``, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8."""
         images = self.check_images(images)
-        return in_batches(lambda b: self.encoder.predict_on_batch(self.scale(b)), images)
+        return predict(self.encoder, images, self.scale)
 
     def decode(self, z) -> np.ndarray:
         """x_hat in [0, 1], ``(n, h, w, c)`` float32, of ``z`` ``(n, kappa)``."""
         z = check_latents(z, self.latent_dim)
-        return in_batches(self.decoder.predict_on_batch, z)
+        return predict(self.decoder, z)
 
     def reconstruct(self, images, seed: int | None = None) -> np.ndarray:
         """x_hat ``(n, h, w, c)`` from one z ~ q(z|x) each: the paper samples z here as well."""

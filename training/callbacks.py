@@ -106,8 +106,9 @@ class Checkpoints(keras.callbacks.Callback):
         for path in reversed(self.manager.checkpoints):
             try:
                 self.manager.checkpoint.restore(path).assert_consumed()
-            except (tf.errors.OpError, ValueError, AssertionError):
-                continue  # half-written or damaged: the one before it
+            except Exception as error:  # TensorFlow raises whatever its reader stumbles over
+                print(f"Checkpoint {path} can't be read ({type(error).__name__}); the one before.")
+                continue
             return int(self.epoch)
         return 0
 

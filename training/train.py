@@ -12,7 +12,7 @@ import numpy as np
 import data
 import models
 from experiments.errors import UserError
-from experiments.settings import RunSettings, differences
+from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from models.optimizer import adam
 from training.callbacks import Checkpoints, History, HistoryLog, Progress, halving
 from training.files import read_json, write_json
@@ -58,7 +58,8 @@ def check_settings(settings: RunSettings, folder: Path) -> None:
     existing = read_json(Path(folder) / SETTINGS_FILE)
     if existing is None:
         return
-    changed = differences(existing, settings.to_dict())
+    existing = {k: v for k, v in existing.items() if k not in SCORING_FIELDS}
+    changed = differences(existing, settings.training_dict())
     if changed:
         raise UserError(
             f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "

@@ -1,0 +1,592 @@
+"""Records of results.json -> tables beside the paper's numbers, as Markdown, CSV and LaTeX.
+
+A table is tidy: one row for each data set, method and way of getting the score. Records are
+averaged only over trials; whatever else differs (protocol, features, preset, schedule, data, number
+of images) makes a row of its own. Smoke scores, which cannot be compared with the paper's, have
+tables of their own, under other names and without the paper's numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import os
+import re
+import statistics
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments import paper
+
+Record = Mapping[str, Any]
+
+OFFICIAL_FEATURES = "inception-2015-12-05"
+PAPER_PROTOCOL = "paper"
+_PROTOCOL_NOTES = {
+    PAPER_PROTOCOL: (
+        "Protocol `paper`: generated images are stretched to [0, 1] one by one and scored "
+        "unrounded; real images are scored as they are."
+    ),
+    "standard": (
+        "Protocol `standard`: generated images are rounded to 8 bits and not stretched. "
+        "The paper's numbers were measured under the other protocol."
+    ),
+}
+
+# Everything that must agree before two records count as trials of one experiment.
+_SETTINGS = (
+    *("dataset", "data_source", "data_note", "n_train"),
+    *("method", "network", "latent_dim"),
+    *("preset", "schedule", "epochs", "second_epochs", "batch_size", "learning_rate"),
+    *("gamma_speed", "jpeg"),
+    *("protocol", "features", "features_note", "smoke"),
+)
+_GROUP = (*_SETTINGS, "data_sha256", "n_real", "n_fake")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text. A cell's ``[1]`` refers to the note that begins with ``[1]``."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Group:
+    """Trials of one experiment: scored records, and what went wrong in the others."""
+
+    records: list[Record]
+    failures: list[Record]
+
+    @property
+    def first(self) -> Record:
+        return (self.records or self.failures)[0]
+
+    def values(self, field: str) -> list[float]:
+        """The scores present under a field, one for each trial."""
+        return [float(r[field]) for r in self.records if r.get(field) is not None]
+
+    def score(self, field: str, form: str, std_form: str | None = None) -> str:
+        """One value; mean +- sample standard deviation over trials; empty if there is none."""
+        values = self.values(field)
+        if not values:
+            return ""
+        text = format(statistics.fmean(values), form)
+        if len(values) > 1 and all(map(math.isfinite, values)):
+            text += f" ± {format(statistics.stdev(values), std_form or form)}"
+        return text
+
+    def reason(self) -> str:
+        """Why there is no score at all; empty if any trial was scored."""
+        return "" if self.records else _reason(self.failures[0])
+
+    def trials(self, notes: _Notes) -> str:
+        """How many trials the score stands on; a note for each that failed beside them."""
+        done, total = len(self.records), len(self.records) + len(self.failures)
+        text = f"{done} of {total}" if self.failures else str(done)
+        for failure in self.failures if self.records else ():
+            text = notes.mark(text, f"Trial {failure.get('trial')} {_reason(failure)}")
+        return text
+
+
+class _Notes:
+    """Numbered footnotes, in order of first use."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def mark(self, text: str, note: str | None) -> str:
+        """Return the text with the note's number behind it."""
+        if not note:
+            return text
+        if note not in self.texts:
+            self.texts.append(note)
+        return f"{text} [{self.texts.index(note) + 1}]"
+
+    def all(self, general: Iterable[str]) -> tuple[str, ...]:
+        return (*general, *(f"[{i}] {text}" for i, text in enumerate(self.texts, 1)))
+
+
+# Which records may stand where.
+
+
+def is_smoke(record: Record) -> bool:
+    """Return whether a record's scores cannot be compared with the paper's."""
+    return bool(record.get("smoke")) or str(record.get("features") or "").startswith("random")
+
+
+def data_label(record: Record) -> str:
+    """Name a record's data as tables do: the paper's name only for the paper's own data set.
+
+    A sample or a stand-in goes by the name of its source. A data note says that the data are not
+    what their name promises.
+    """
+    dataset, source = str(record.get("dataset")), record.get("data_source")
+    if source not in (None, "official", "local"):
+        return str(source)
+    if record.get("data_note"):
+        return f"{dataset} (other data)"
+    return paper.DATASETS.get(dataset, dataset)
+
+
+def method_label(record: Record) -> str:
+    """Name a record's method as the paper does, with whatever departs from the paper's network."""
+    method = str(record.get("method"))
+    name = paper.ROWS[method].name if method in paper.ROWS else method
+    network, latent_dim = record.get("network"), record.get("latent_dim")
+    if record.get("dataset") in paper.TABLE2["two-stage"] and network == paper.TABLE2_NETWORK:
+        return name
+    extra = []
+    if network not in (None, paper.TABLE1_NETWORK):
+        extra.append(f"network {network}")
+    if latent_dim not in (None, paper.TABLE1_LATENT_DIM):
+        extra.append(f"{latent_dim} latent dimensions")
+    return f"{name}, {', '.join(extra)}" if extra else name
+
+
+def _published(record: Record) -> paper.Published | None:
+    """The paper's FID for a record's settings; None if its data are not the paper's."""
+    if is_smoke(record) or record.get("data_note"):
+        return None
+    if record.get("data_source") not in (None, "official", "local"):
+        return None
+    return paper.published_fid(
+        record.get("method"), record.get("dataset"), record.get("network"), record.get("latent_dim")
+    )
+
+
+def _groups(records: Iterable[Record]) -> list[_Group]:
+    """Gather the trials of each experiment; a failure joins the experiment it belongs to."""
+    scored: dict[str, _Group] = {}
+    failed = []
+    for record in records:
+        if record.get("status", "ok") != "ok":
+            failed.append(record)
+            continue
+        key = json.dumps([record.get(f) for f in _GROUP], sort_keys=True, default=str)
+        group = scored.setdefault(key, _Group([], []))
+        trial = (record.get("trial"), record.get("seed"))
+        if trial in [(r.get("trial"), r.get("seed")) for r in group.records]:
+            raise ValueError(
+                f"expected one record for each trial, got two for trial {trial[0]} of "
+                f"{record.get('method')} on {record.get('dataset')} "
+                f"(protocol {record.get('protocol')}): remove one from results.json"
+            )
+        group.records.append(record)
+    groups = list(scored.values())
+    for record in failed:
+        group = next((g for g in groups if _same_settings(record, g.first)), None)
+        if group is None:
+            groups.append(_Group([], [record]))
+        else:
+            group.failures.append(record)
+    return groups
+
+
+def _same_settings(failed: Record, other: Record) -> bool:
+    """Whether a failed record, which may lack what it did not live to see, belongs to another."""
+    return all(failed.get(f) is None or failed.get(f) == other.get(f) for f in _SETTINGS)
+
+
+def _reason(record: Record) -> str:
+    status = str(record.get("status"))
+    return status if status.startswith("failed") else f"failed: {status}"
+
+
+def _select(
+    records: Iterable[Record], protocol: str, datasets: Sequence[str] | None, smoke: bool
+) -> list[Record]:
+    return [
+        r
+        for r in records
+        if is_smoke(r) == smoke
+        and r.get("protocol") in (protocol, None)
+        and (datasets is None or r.get("dataset") in datasets)
+    ]
+
+
+def _order(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The distinct names: the known ones in their order, then the others as they come."""
+    names = list(dict.fromkeys(names))
+    return [n for n in known if n in names] + [n for n in names if n not in set(known)]
+
+
+# Tables.
+
+
+def fid_table(
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None = None,
+    run_only: bool = False,
+) -> Table:
+    """Table 1 (and 2) of the paper: published FID beside ours. Smoke records are left out.
+
+    protocol: "paper" or "standard"; only records scored under it count.
+    datasets: the records' names of the data sets to show; all of Table 1's, and any other among
+        the records, if None.
+    run_only: leave out the rows for which there is no record.
+
+    The difference is ours minus the paper's. Whether ours lies within the paper's mean +- 2 std is
+    said only under the paper's protocol and with the official features. Raises ValueError if two
+    records claim the same trial.
+    """
+    return _score_table("FID", records, protocol, datasets, run_only)
+
+
+def kid_table(
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None = None,
+    run_only: bool = False,
+) -> Table:
+    """KID in the shape of Table 1; see fid_table. The published column is empty, with a note."""
+    return _score_table("KID", records, protocol, datasets, run_only)
+
+
+def _score_table(
+    score: str,
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None,
+    run_only: bool,
+) -> Table:
+    records = _select(records, protocol, datasets, smoke=False)
+    groups = _groups(records)
+    notes = _Notes()
+    fid = score == "FID"
+    header = ["Data set", "Method", "Paper", "Ours"]
+    header += ["Difference", "Within 2 std"] if fid else ["Std error"]
+    header += ["Trials", "By TF-GAN", "Schedule", "Images", "Features"]
+
+    rows = []
+    found = [str(r.get("dataset")) for r in records]
+    shown = found + list(paper.DATASETS) if datasets is None else list(datasets)
+    for dataset in _order(shown, paper.DATASETS):
+        here = [g for g in groups if g.first.get("dataset") == dataset]
+        published = paper.TABLE2 if dataset in paper.TABLE2["two-stage"] else paper.TABLE1
+        listed = [] if run_only else [m for m in published if dataset in published[m]]
+        if not fid:  # GANs have no KID to quote
+            listed = [m for m in listed if not published[m][dataset].quoted]
+        for method in _order(listed + [str(g.first.get("method")) for g in here], paper.ROWS):
+            mine = [g for g in here if str(g.first.get("method")) == method]
+            if method in listed and not any(_published(g.first) for g in mine):
+                rows.append(_empty_row(dataset, method, published[method][dataset], header, notes))
+            rows += [_row(group, protocol, fid, notes) for group in mine]
+
+    general = [_PROTOCOL_NOTES.get(protocol, f"Protocol `{protocol}`.")]
+    if fid:
+        general.append(
+            "Paper: mean ± standard deviation as published. Ours: the value of a single trial, or "
+            "mean ± sample standard deviation over trials. Difference: ours minus the paper's."
+        )
+        if any(_published(g.first) and not _judged(g, protocol) for g in groups):
+            general.append(
+                "Whether ours lies within the paper's mean ± 2 std is said only for the paper's "
+                f"protocol and the official features ({OFFICIAL_FEATURES})."
+            )
+    else:
+        general.append(paper.KID_MISSING)
+        general.append("Std error: of one estimate, over blocks of images; mean over trials.")
+    general.append(
+        "By TF-GAN: the same features scored by TF-GAN's own functions. "
+        "Images: generated / real images scored."
+    )
+    return Table(
+        f"{score}, {_protocol_name(protocol)}", tuple(header), tuple(rows), notes.all(general)
+    )
+
+
+def _protocol_name(protocol: str) -> str:
+    return "the paper's protocol" if protocol == PAPER_PROTOCOL else f"{protocol} protocol"
+
+
+def _judged(group: _Group, protocol: str) -> bool:
+    """Whether a row may be said to agree with the paper or not."""
+    return protocol == PAPER_PROTOCOL and group.first.get("features") == OFFICIAL_FEATURES
+
+
+def _empty_row(
+    dataset: str, method: str, published: paper.Published, header: list[str], notes: _Notes
+) -> tuple[str, ...]:
+    """A row of the paper that was not run here."""
+    row = paper.ROWS[method]
+    name = row.name
+    if published.quoted:
+        name = notes.mark(f"{name}, quoted", f"Quoted from {row.source}; not trained here.")
+    shown = _published_text(published) if "Difference" in header else ""
+    cells = (paper.DATASETS.get(dataset, dataset), name, shown)
+    return cells + ("",) * (len(header) - len(cells))
+
+
+def _row(group: _Group, protocol: str, fid: bool, notes: _Notes) -> tuple[str, ...]:
+    record = group.first
+    field, form = ("fid", ".1f") if fid else ("kid", ".4f")
+    cells = [
+        notes.mark(data_label(record), record.get("data_note")),
+        method_label(record),
+    ]
+    ours = group.reason() or group.score(field, form)
+    if fid:
+        published = _published(record)
+        cells += [_published_text(published), ours, *_compare(group, published, protocol)]
+    else:
+        blocks = [v for v in group.values("kid_std") if math.isfinite(v)]  # NaN for one block
+        cells += ["", ours, format(statistics.fmean(blocks), form) if blocks else ""]
+    by_tfgan = group.score(f"{field}_tfgan", form)
+    return (*cells, group.trials(notes), by_tfgan, *_provenance(record, notes))
+
+
+def _compare(group: _Group, published: paper.Published | None, protocol: str) -> tuple[str, str]:
+    """Difference from the paper, and whether it is within 2 of the paper's std."""
+    values = group.values("fid")
+    if published is None or not values:
+        return "", ""
+    difference = statistics.fmean(values) - published.mean
+    if not math.isfinite(difference):
+        return "", ""
+    within = ""
+    if published.std is not None and _judged(group, protocol):
+        # the tolerance is for decimal fractions such as 15.6 - 12.6 <= 3
+        within = "yes" if abs(difference) <= 2 * published.std + 1e-9 else "no"
+    return f"{difference:+.1f}", within
+
+
+def _published_text(published: paper.Published | None) -> str:
+    if published is None:
+        return ""
+    if published.approximate:
+        return f"~{published.mean:g}"
+    if published.std is None:
+        return f"{published.mean:g}"
+    return f"{published.mean:.1f} ± {published.std:.1f}"
+
+
+def _provenance(record: Record, notes: _Notes) -> tuple[str, str, str]:
+    """The cells that say how a score came about: schedule, images, features."""
+    schedule = ": ".join(str(record[f]) for f in ("preset", "schedule") if record.get(f))
+    n_fake, n_real = record.get("n_fake"), record.get("n_real")
+    images = f"{n_fake:,} / {n_real:,}" if n_fake and n_real else ""
+    features = str(record.get("features") or "")
+    return schedule, images, notes.mark(features, record.get("features_note"))
+
+
+# Names of smoke scores: those of random features are the records' own; a score on an Inception
+# network from a run too small to compare is called neither FID nor KID.
+_SMOKE_COLUMNS = {
+    "fd-random": "fd-random",
+    "kd-random": "kd-random",
+    "kd-random-std": "kd-random-std",
+    "fid": "smoke-fid",
+    "kid": "smoke-kid",
+}
+
+
+def smoke_table(
+    records: Iterable[Record], protocol: str, datasets: Sequence[str] | None = None
+) -> Table:
+    """The scores of smoke runs, under their own names and without the paper's."""
+    records = _select(records, protocol, datasets, smoke=True)
+    groups = _groups(records)
+    notes = _Notes()
+    fields = [f for f in _SMOKE_COLUMNS if any(g.values(f) for g in groups)] or ["fd-random"]
+    header = ("Data set", "Method", *(_SMOKE_COLUMNS[f] for f in fields))
+    header += ("Trials", "Schedule", "Images", "Features")
+
+    rows = []
+    for dataset in _order((str(r.get("dataset")) for r in records), paper.DATASETS):
+        here = [g for g in groups if str(g.first.get("dataset")) == dataset]
+        for method in _order((str(g.first.get("method")) for g in here), paper.ROWS):
+            for group in here:
+                if str(group.first.get("method")) != method:
+                    continue
+                record = group.first
+                rows.append(
+                    (
+                        notes.mark(data_label(record), record.get("data_note")),
+                        method_label(record),
+                        group.reason() or group.score(fields[0], ".4g", ".2g"),
+                        *(group.score(f, ".4g", ".2g") for f in fields[1:]),
+                        group.trials(notes),
+                        *_provenance(record, notes),
+                    )
+                )
+
+    general = [
+        "Smoke scores show that every step runs. They cannot be compared with the paper's.",
+        _PROTOCOL_NOTES.get(protocol, f"Protocol `{protocol}`.").split(" The paper's")[0],
+    ]
+    if "fd-random" in fields:
+        general.append(
+            "fd-random and kd-random: Fréchet and kernel distances on the features of a seeded "
+            "random network, not on Inception's."
+        )
+    if "fid" in fields or "kid" in fields:
+        general.append(
+            "smoke-fid and smoke-kid: Fréchet and kernel distances on the named network's "
+            "features, from too little training, too few images or other data than the paper's."
+        )
+    general.append("Images: generated / real images scored.")
+    return Table(
+        f"Smoke scores, {_protocol_name(protocol)}", header, tuple(rows), notes.all(general)
+    )
+
+
+def all_tables(
+    records: Sequence[Record], datasets: Sequence[str] | None = None, run_only: bool = False
+) -> dict[str, Table]:
+    """Every table that the records can fill, by file stem: "fid-paper", "smoke-standard", ..."""
+    protocols = _order(
+        (str(r.get("protocol") or PAPER_PROTOCOL) for r in records), (PAPER_PROTOCOL, "standard")
+    )
+    tables = {}
+    for protocol in protocols:
+        stem = re.sub(r"[^\w.-]", "_", protocol)
+        if _select(records, protocol, datasets, smoke=False):
+            tables[f"fid-{stem}"] = fid_table(records, protocol, datasets, run_only)
+            tables[f"kid-{stem}"] = kid_table(records, protocol, datasets, run_only)
+        if _select(records, protocol, datasets, smoke=True):
+            tables[f"smoke-{stem}"] = smoke_table(records, protocol, datasets)
+    return tables
+
+
+# Renderers.
+
+_NUMBER = re.compile(r"[~+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+(e[+-]?\d+)?| of \d+( \[\d+\])?)?")
+_MEAN_STD = re.compile(r"(\S+) ± (\S+)")
+
+
+def numeric_columns(table: Table) -> tuple[bool, ...]:
+    """Which columns hold numbers (beside empty cells and failures), and so align to the right."""
+
+    def numeric(cells: list[str]) -> bool:
+        values = [c for c in cells if c and not c.startswith("failed")]
+        return bool(values) and all(_NUMBER.fullmatch(c) for c in values)
+
+    return tuple(numeric([row[i] for row in table.rows]) for i in range(len(table.header)))
+
+
+def to_markdown(table: Table) -> str:
+    """A heading, a pipe table and the notes, in GitHub's Markdown."""
+    align = ["---:" if numeric else "---" for numeric in numeric_columns(table)]
+    lines = [tuple(map(escape_markdown, table.header)), align]
+    lines += [tuple(map(escape_markdown, row)) for row in table.rows]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = "\n\n".join(escape_markdown(note, code=True) for note in table.notes)
+    return f"### {escape_markdown(table.title)}\n\n{body}\n\n{notes}\n"
+
+
+def escape_markdown(text: str, code: bool = False) -> str:
+    """Text that Markdown shows as it is, on one line; with code, `backticks` keep their meaning."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\*_|])" if code else r"([\\`*_|])", r"\\\1", text)
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated values with a header.
+
+    A column of "mean ± std" becomes two columns of plain numbers, and the notes that a row refers
+    to stand in a last column, "Notes".
+    """
+    texts = {m[1]: note for note in table.notes if (m := re.match(r"\[(\d+)\] ", note))}
+    split = [
+        any(_MEAN_STD.fullmatch(row[i]) for row in table.rows) for i in range(len(table.header))
+    ]
+
+    def cells(row: tuple[str, ...]) -> list[str]:
+        out, marks = [], []
+        for cell, two in zip(row, split, strict=True):
+            marks += [m for m in re.findall(r" \[(\d+)\]", cell) if m in texts]
+            cell = re.sub(r" \[(\d+)\]", lambda m: "" if m[1] in texts else m[0], cell)
+            cell = " ".join(cell.split())  # some readers split rows at a quoted line break
+            pair = _MEAN_STD.fullmatch(cell)
+            out += list(pair.groups()) if pair else [cell, ""] if two else [cell]
+        return [*out, " ".join(texts[m].split(" ", 1)[1] for m in dict.fromkeys(marks))]
+
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    header = []
+    for name, two in zip(table.header, split, strict=True):
+        header += [name, f"{name} std"] if two else [name]
+    writer.writerow([*header, "Notes"])
+    writer.writerows(cells(row) for row in table.rows)
+    return stream.getvalue()
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"$\sim$",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+    "\u00d7": r"$\times$",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX shows as it is, on one line."""
+    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+
+
+def to_latex(table: Table) -> str:
+    """A table environment; its preamble needs booktabs and graphicx."""
+
+    def line(cells: tuple[str, ...]) -> str:
+        return " & ".join(re.sub(r"^-(?=[\d.]+$)", "$-$", escape_latex(c)) for c in cells) + r" \\"
+
+    columns = "".join("r" if numeric else "l" for numeric in numeric_columns(table))
+    notes = "".join(f"\\par {escape_latex(note.replace('`', ''))}\n" for note in table.notes)
+    rows = "".join(line(row) + "\n" for row in table.rows)
+    return (
+        "% needs \\usepackage{booktabs,graphicx}\n"
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{escape_latex(table.title)}}}\n"
+        "\\resizebox{\\textwidth}{!}{%\n"
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(table.header)}\n\\midrule\n"
+        f"{rows}\\bottomrule\n\\end{{tabular}}}}\n"
+        f"\\par\\medskip\\begin{{minipage}}{{\\textwidth}}\\footnotesize\n{notes}"
+        "\\end{minipage}\n\\end{table}\n"
+    )
+
+
+def write_tables(records: Sequence[Record], folder: str | os.PathLike) -> list[Path]:
+    """Write every table that the records can fill as .md, .csv and .tex; return the files' paths.
+
+    Each file is replaced whole or not at all. Raises ValueError if two records claim the same
+    trial.
+    """
+    paths = []
+    for stem, table in all_tables(records).items():
+        for suffix, render in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
+            paths.append(write_atomically(Path(folder) / (stem + suffix), render(table)))
+    return paths
+
+
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> Path:
+    """Write a file whole or not at all, making its folder if needed; text is UTF-8."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path

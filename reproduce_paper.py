@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""Reproduces the tables and figures of Dai and Wipf, "Diagnosing and Enhancing VAE Models".
+
+    python reproduce_paper.py --all                  the paper's schedule on all four data sets
+    python reproduce_paper.py --all --preset quick   minutes on a laptop, bundled data
+    python reproduce_paper.py --all --dry-run        the plan, its sizes and an estimate of the time
+
+Parse -> plan -> run -> report. Repeating a command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from experiments import presets
+from experiments.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in the options are one line too."""
+
+    def error(self, message):
+        raise UserError(f"{message} (--help lists the options).")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = _Parser(
+        prog="reproduce_paper.py",
+        description="Train and score the two-stage VAE and its first stage as in the paper.",
+        epilog="Repeating a command goes on where it stopped; finished runs are not done again.",
+    )
+    what = p.add_argument_group("what to run")
+    what.add_argument("--all", action="store_true", help="all data sets and methods")
+    what.add_argument(
+        "--datasets", nargs="+", metavar="NAME", help=f"from {', '.join(presets.DATASETS)}"
+    )
+    what.add_argument(
+        "--methods", nargs="+", metavar="NAME", help=f"from {', '.join(presets.METHODS)}"
+    )
+    what.add_argument(
+        "--preset",
+        default="paper",
+        metavar="NAME",
+        help="quick (bundled data, minutes), lite (real data, a tenth of the paper's epochs) or "
+        "paper (the published schedule; the default)",
+    )
+    what.add_argument("--trials", type=int, default=1, metavar="N", help="independent runs of each")
+    what.add_argument("--seed", type=int, default=0, metavar="N", help="of the first trial")
+    what.add_argument(
+        "--dry-run", action="store_true", help="print the plan and an estimate of the time"
+    )
+
+    change = p.add_argument_group("in place of the preset's")
+    change.add_argument("--epochs", type=int, metavar="N", help="of the first stage")
+    change.add_argument("--second-epochs", type=int, metavar="N", help="of the second stage")
+    change.add_argument("--images", type=int, metavar="N", help="generated and real images scored")
+    change.add_argument(
+        "--jpeg",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="pass images once through JPEG first, as the authors did with CIFAR-10; --no-jpeg for "
+        "files that have been through it",
+    )
+
+    where = p.add_argument_group("files")
+    where.add_argument("--out", metavar="DIR", help="results (default: runs/<preset>)")
+    where.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the data sets' official files, and where missing ones are downloaded to "
+        "(default: the user's cache folder)",
+    )
+    where.add_argument(
+        "--inception",
+        metavar="DIR",
+        help="local SavedModel with a pool_3 output (default: $TWO_STAGE_VAE_INCEPTION, or "
+        "TF-GAN's network from TensorFlow Hub)",
+    )
+    where.add_argument(
+        "--features",
+        choices=("auto", "inception", "random"),
+        default="auto",
+        help="what is scored; random: a seeded random network whose scores only show that the "
+        "program runs (auto: inception, but random for preset quick without a local network)",
+    )
+    where.add_argument(
+        "--data-note",
+        action="append",
+        default=[],
+        metavar="DATASET=TEXT",
+        help="a footnote for scores on files that are not what their name says",
+    )
+    p.add_argument("--deterministic", action="store_true", help="bit-identical repetition, slower")
+    return p
+
+
+def _data_notes(pairs: list[str]) -> dict[str, str]:
+    notes = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or name not in presets.DATASETS or not text.strip():
+            raise UserError(
+                f"--data-note takes DATASET=TEXT with one of {', '.join(presets.DATASETS)}, got "
+                f"{pair!r}."
+            )
+        notes[name] = text.strip()
+    return notes
+
+
+def _features(options: argparse.Namespace) -> str:
+    if options.features != "auto":
+        return options.features
+    local = options.inception or os.environ.get("TWO_STAGE_VAE_INCEPTION")
+    return "random" if options.preset == "quick" and not local else "inception"
+
+
+def plan_of(options: argparse.Namespace, command: str):
+    """The plan of parsed options; UserError for what can't be."""
+    if not (options.all or options.datasets):
+        raise UserError("say what to run: --all, or --datasets with one or more names.")
+    if options.preset not in presets.PRESETS:
+        presets.resolve(options.preset, "mnist")
+    from training.plan import make_plan
+
+    return make_plan(
+        preset=options.preset,
+        datasets=options.datasets or list(presets.DATASETS),
+        methods=options.methods or list(presets.METHODS),
+        out=Path(options.out or Path("runs") / options.preset),
+        command=command,
+        trials=options.trials,
+        seed=options.seed,
+        epochs=options.epochs,
+        second_epochs=options.second_epochs,
+        images=options.images,
+        jpeg=options.jpeg,
+        features=_features(options),
+        inception=options.inception,
+        data_dir=options.data_dir,
+        data_notes=_data_notes(options.data_note),
+        deterministic=options.deterministic,
+    )
+
+
+def dry_run(plan) -> None:
+    """Prints the plan with an estimate of its time on this machine."""
+    from training import calibrate
+    from training.plan import load_extractor
+
+    try:
+        extractor = load_extractor(plan)
+    except UserError as error:
+        extractor = None
+        print(f"Note: {error}")
+    paces = {}
+    for settings in plan.runs:
+        if settings.image_shape not in paces:
+            paces[settings.image_shape] = calibrate.measure(settings, extractor)
+    print(calibrate.describe(plan, paces))
+
+
+def run(plan) -> None:
+    """Checks everything that can be checked, then trains, scores and reports."""
+    from training import plan as planning
+    from training.calibrate import duration
+    from training.run import run_plan
+
+    start = time.monotonic()
+    planning.check_output(plan)
+    extractor = planning.load_extractor(plan)
+    planning.check_data(plan)
+    markdown, page = run_plan(plan, extractor)
+    print(f"Done in {duration(time.monotonic() - start)}. Results: {plan.out / 'results.json'}")
+    print(f"Report: {page} (or {markdown})")
+
+
+def _set_deterministic() -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; the exit code is 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "reproduce_paper.py", *arguments])
+    try:
+        options = parser().parse_args(arguments)
+        plan = plan_of(options, command)
+        if plan.deterministic:
+            _set_deterministic()
+        dry_run(plan) if options.dry_run else run(plan)
+    except UserError as error:
+        print(f"reproduce_paper.py: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(
+            f"reproduce_paper.py: {error.filename or 'a file'}: {error.strerror or error}. What "
+            "was finished is kept; put this right and repeat the command.",
+            file=sys.stderr,
+        )
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""reproduce_paper.py from end to end, and its answers to mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import reproduce_paper
+from training import plan as planning
+
+TINY = ["--preset", "quick", "--epochs", "1", "--second-epochs", "1", "--images", "64"]
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of the command."""
+    code = reproduce_paper.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def one_line(error):
+    lines = error.strip().splitlines()
+    assert len(lines) == 1, error
+    assert lines[0].startswith("reproduce_paper.py: ")
+    return lines[0]
+
+
+def test_end_to_end(tmp_path, capsys):
+    arguments = ["--datasets", "mnist", "cifar10", *TINY, "--out", tmp_path]
+    code, _, err = run(capsys, *arguments)
+    assert code == 0, err
+    records = json.loads((tmp_path / "results.json").read_text())
+    cells = {(r["dataset"], r["method"], r["protocol"]) for r in records}
+    assert cells == {
+        (d, m, p)
+        for d in ("mnist", "cifar10-standin")
+        for m in ("vae-learned-gamma", "two-stage")
+        for p in ("paper", "standard")
+    }
+    for record in records:
+        assert record["status"] == "ok"
+        assert record["smoke"] is True
+        assert record["fid"] is None
+        assert record["kid"] is None
+        assert record["fd-random"] > 0
+        assert record["features"] == "random-conv"
+        assert (record["n_real"], record["n_fake"]) == (64, 64)
+        assert (record["epochs"], record["steps"]) == (1, 31)
+        assert record["log_gamma"] < 0
+        assert set(record["versions"]) >= {"python", "tensorflow", "keras", "two-stage-vae"}
+        assert re.fullmatch("[0-9a-f]{64}", record["data_sha256"]["train"])
+    page = (tmp_path / "report.html").read_text()
+    assert "can&#x27;t be compared" in page or "cannot be compared" in page
+    assert "cifar10-standin" in page
+    assert (tmp_path / "report.md").exists()
+    assert list((tmp_path / "tables").glob("*.tex"))
+    for name in (
+        "real",
+        "samples",
+        "samples-stage1",
+        "samples-stage2",
+        "reconstructions",
+        "curves",
+    ):
+        picture = tmp_path / "mnist-infogan-trial0" / "figures" / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "mnist-infogan-trial0" / "saved_model" / "1" / "saved_model.pb").exists()
+
+    # The same command again does nothing anew.
+    before = (tmp_path / "mnist-infogan-trial0" / "records.json").stat().st_mtime_ns
+    code, _, err = run(capsys, *arguments)
+    assert code == 0
+    assert (tmp_path / "mnist-infogan-trial0" / "records.json").stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "results.json").read_text()) == records
+
+    # Other settings into the same folder are refused before anything happens.
+    code, _, err = run(capsys, *arguments, "--epochs", "2")
+    assert code == 2
+    assert "epochs: 1 -> 2" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--all, or --datasets"),
+        (["--all", "--preset", "slow"], "unknown preset 'slow': expected one of quick"),
+        (["--datasets", "svhn"], "unknown data set 'svhn': expected one of mnist"),
+        (["--all", "--methods", "gan"], "unknown method 'gan': expected one of vae-learned"),
+        (["--all", "--epochs", "0"], "--epochs must be at least 1, got 0"),
+        (["--all", "--epochs", "few"], "invalid int value: 'few'"),
+        (["--all", "--images", "1"], "--images must be at least 2"),
+        (["--all", "--seed", "-1"], "--seed must be from 0"),
+        (["--all", "--fast"], "unrecognized arguments: --fast"),
+        (["--all", "--data-note", "mnist"], "--data-note takes DATASET=TEXT"),
+    ],
+)
+def test_mistakes_in_the_options(capsys, tmp_path, arguments, said):
+    code, _, err = run(capsys, *arguments, "--out", tmp_path / "out")
+    assert code == 2
+    assert said in one_line(err)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No downloads: as on a machine without a network."""
+    import data.download
+
+    def no_network(*args, **kwargs):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("socket.create_connection", no_network)
+    return data.download
+
+
+def test_no_data_and_no_network(capsys, tmp_path, offline):
+    arguments = ["--datasets", "mnist", "--features", "random", "--data-dir", tmp_path / "data"]
+    code, _, err = run(capsys, *arguments, "--out", tmp_path / "out")
+    assert code == 2
+    line = one_line(err[err.index("reproduce_paper.py: ") :])
+    assert "train-images-idx3-ubyte.gz" in line
+    assert str(tmp_path / "data") in line
+    assert "https://" in line
+
+
+def test_a_damaged_data_file_is_named(capsys, tmp_path):
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"):
+        (folder / name).write_bytes(b"not gzip")
+    arguments = ["--datasets", "mnist", "--features", "random", "--data-dir", tmp_path / "data"]
+    code, _, err = run(capsys, *arguments, "--out", tmp_path / "out")
+    assert code == 2
+    assert str(folder / "train-images-idx3-ubyte.gz") in one_line(err)
+
+
+def test_an_output_folder_that_is_a_file(capsys, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    code, _, err = run(capsys, "--all", *TINY, "--out", tmp_path / "out")
+    assert code == 2
+    assert "can't be written" in one_line(err)
+    assert "--out" in err
+
+
+def test_a_full_disk(capsys, tmp_path, monkeypatch):
+    usage = planning.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    code, _, err = run(capsys, "--all", *TINY, "--out", tmp_path / "out")
+    assert code == 2
+    assert re.search(r"has 1 MiB free, the runs need about [\d,]+ MiB", one_line(err))
+
+
+def test_an_inception_folder_that_is_none(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = ["--all", *TINY, "--inception", tmp_path / "empty", "--out", tmp_path / "out"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert str(tmp_path / "empty") in one_line(err)
+
+
+def test_dry_run_prints_the_plan(capsys, tmp_path, monkeypatch):
+    from training import calibrate
+
+    monkeypatch.setattr(calibrate, "measure", lambda s, e: calibrate.Pace(0.1, 0.02, 0.001))
+    arguments = ["--all", "--features", "random", "--dry-run", "--out", tmp_path / "out"]
+    code, out, err = run(capsys, *arguments)
+    assert code == 0, err
+    lines = out.splitlines()
+    mnist = next(line for line in lines if line.startswith("mnist-infogan-trial0"))
+    # 937 steps x (400 x 0.1 s + 800 x 0.02 s) + 50,000 images x 1 ms, in hours
+    assert "375" not in mnist.split("400 + 800")[0]
+    assert "374,800 + 749,600" in mnist
+    assert mnist.endswith("14.6 h")
+    assert "60,000" in mnist
+    cifar = next(line for line in lines if line.startswith("cifar10-infogan-trial0"))
+    assert "1000 + 2000" in cifar
+    assert not (tmp_path / "out").exists()
+
+
+def test_calibration_times_both_stages():
+    from experiments import presets
+    from training import calibrate
+
+    settings = presets.resolve("quick", "mnist").replace(image_shape=(8, 8, 1), batch_size=8)
+    pace = calibrate.measure(settings, None)
+    assert pace.first > 0
+    assert pace.second > 0
+    assert pace.image is None
+
+
+def test_parameter_counts_are_the_models():
+    import numpy as np
+
+    from experiments import presets
+    from training.train import build
+
+    for dataset in ("mnist", "cifar10"):
+        settings = presets.resolve("paper", dataset)
+        model = build(settings)
+        counted = [
+            sum(int(np.prod(v.shape)) for v in stage.trainable_variables)
+            for stage in (model.first, model.second)
+        ]
+        assert planning.parameter_counts(settings) == tuple(counted)

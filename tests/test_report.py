@@ -1,0 +1,229 @@
+"""Reports on made-up runs: HTML that parses, stays offline and escapes, and its Markdown twin."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from evaluate import figures
+from evaluate.report import smoke_reasons, write_report
+from tests.test_tables import SMOKE, made_up
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+EVIL = '<script>alert("x")</script>'
+
+
+class Page(HTMLParser):
+    """Collects tags and text, and checks that every tag is closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def made_up_runs(folder: Path, datasets=("mnist",)):
+    """Runs whose pictures and histories are made up."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+    history = {"first": {"loss": [3.0, 1.5], "log_gamma": [0.0, -0.125]}, "second": {}}
+    return [
+        {
+            "dataset": dataset,
+            "title": f"2-Stage VAE on {dataset}",
+            "folder": folder / "runs" / dataset,
+            "figures": {
+                "stage2": figures.image_grid(images, folder / "figures" / f"{dataset} s2.png"),
+                "an_extra": folder / "figures" / "absent.png",
+            },
+            "settings": {"first": {"epochs": 2}, "note": "made up"},
+            "history": history,
+        }
+        for dataset in datasets
+    ]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A report on two data sets, one of them failed: (folder, Markdown, HTML text)."""
+    records = [
+        made_up(
+            seconds={"first": 3700.0, "second": 75.0, "scoring": 5.0},
+            steps=375000,
+            second_steps=750000,
+            log_gamma=-3.5,
+            log_gamma_z=-0.5,
+            machine="made-up machine",
+            versions={"python": "3.11", "keras": "3.15.1"},
+        ),
+        made_up(dataset="celeba", status="failed: made-up reason", fid=None, kid=None),
+    ]
+    runs = made_up_runs(tmp_path, ("mnist", "celeba"))
+    markdown, page = write_report(tmp_path, records, runs, "python reproduce_paper.py", "paper")
+    return tmp_path, markdown.read_text(), page.read_text()
+
+
+def test_html_parses_and_asks_nothing_of_the_network(written):
+    folder, _, text = written
+    page = Page(text)
+    for tag, attrs in page.tags:
+        assert "src" not in attrs or attrs["src"].startswith("data:image/png;base64,")
+        assert tag not in ("link", "iframe", "object", "embed")
+        if "href" in attrs and re.match(r"\w+:|//", attrs["href"]):
+            assert tag == "a"
+            assert attrs["href"] == "https://arxiv.org/abs/1903.05789"
+    style = re.search(r"<style>(.*?)</style>", text, re.S)[1]
+    script = re.search(r"<script>(.*?)</script>", text, re.S)[1]
+    assert not re.search(r"url\(|@import|http|fetch\(|XMLHttp|import\(", style + script)
+    (policy,) = [m for m in page.all("meta") if "http-equiv" in m]
+    assert policy["content"].startswith("default-src 'none'")
+    for attrs in page.all("a"):
+        if attrs["href"].startswith("#"):
+            assert attrs["href"][1:] in {a.get("id") for a in page.all("section")}
+        elif not attrs["href"].startswith("http"):
+            assert (folder / unquote(attrs["href"])).is_file()
+
+
+def test_html_carries_the_pictures(written):
+    folder, _, text = written
+    images = [a for a in Page(text).all("img") if "src" in a]
+    files = [folder / "figures" / f"{d} s2.png" for d in ("mnist", "celeba")]
+    carried = [base64.b64decode(a["src"].split(",")[1]) for a in images]
+    assert carried == [f.read_bytes() for f in files]
+    assert {(a["width"], a["height"]) for a in images} == {("134", "134")}
+    assert all(a["alt"] == "Samples of the second stage" for a in images)
+
+
+@pytest.mark.parametrize("which", ["markdown", "html"])
+def test_both_tell_what_was_run(written, which):
+    _, markdown, text = written
+    shown = markdown if which == "markdown" else Page(text).text
+    for expected in (
+        "python reproduce_paper.py",
+        "made-up machine",
+        "python 3.11, keras 3.15.1",
+        "400 + 800 epochs",
+        "1 h 1 min",
+        "1 min 15 s",
+        "375,000",
+        "-3.500",
+        "12.6 ± 1.5",
+        "failed: made-up reason",
+        "-0.125",
+        "an extra: missing, expected at figures/absent.png",
+        "runs/mnist",
+        "could not be transcribed",
+    ):
+        assert expected in shown, expected
+    assert "cannot be compared" not in shown
+    assert "No scores yet" not in shown
+
+
+def test_markdown_links_lead_to_files(written):
+    folder, markdown, _ = written
+    links = re.findall(r"\]\(([^)]+)\)", markdown)
+    files = [unquote(x) for x in links if x.startswith(("figures/", "tables/"))]
+    assert len(files) == 2 + 3 * 2
+    assert all((folder / f).is_file() for f in files)
+
+
+def test_smoke_runs_carry_a_banner(tmp_path):
+    records = [made_up(**SMOKE | {"n_fake": 500}), made_up(**SMOKE, protocol="standard")]
+    markdown, page = write_report(tmp_path, records, made_up_runs(tmp_path), "x", "quick")
+    banner = "Smoke run: these scores cannot be compared with the paper's"
+    parsed = Page(page.read_text())
+    assert [a["class"] for a in parsed.all("aside")] == ["banner"]
+    for text in (parsed.text, markdown.read_text()):
+        assert banner in text
+        for why in ("seeded random network", "mnist-sample", "Only 500 generated", "preset quick"):
+            assert why in text
+        for paper_value in ("12.6", "54.5", "Difference", "Within"):
+            assert paper_value not in text
+
+
+def test_the_banner_says_when_only_some_scores_are_smoke(tmp_path):
+    markdown, _ = write_report(tmp_path, [made_up(), made_up(**SMOKE)], [], "x", "quick")
+    assert "some of these scores cannot be compared" in markdown.read_text()
+    assert smoke_reasons([made_up()]) == []
+    alone = made_up(smoke=True)
+    assert smoke_reasons([alone]) == ["These runs are marked as smoke runs."]
+
+
+def test_nothing_to_report_yet(tmp_path):
+    markdown, page = write_report(tmp_path, [], [], "x", "lite")
+    assert "No scores yet." in markdown.read_text()
+    assert "No scores yet." in Page(page.read_text()).text
+
+
+def test_hostile_text_is_escaped(tmp_path):
+    record = made_up(
+        dataset=EVIL,
+        data_source=EVIL,
+        data_note=EVIL,
+        method=EVIL,
+        schedule=EVIL,
+        features=EVIL,
+        features_note=EVIL,
+        machine=EVIL,
+        versions={EVIL: EVIL},
+        data_sha256={"train": EVIL},
+    )
+    picture = figures.image_grid(np.zeros((1, 2, 2), np.uint8), tmp_path / "a.png")
+    run = {
+        "dataset": EVIL,
+        "title": EVIL,
+        "folder": tmp_path / EVIL,
+        "figures": {EVIL + '" onload="x': picture, "gone": tmp_path / EVIL},
+        "settings": {EVIL: {"deep": EVIL, "~~~": "~~~~"}},
+    }
+    records = [record, made_up(**{**record, "protocol": "standard", "status": f"failed: {EVIL}"})]
+    command = f"~~~ {EVIL}"
+    paths = write_report(tmp_path / "out", records, [run], command, EVIL, title=EVIL, notes=[EVIL])
+    markdown, page = (path.read_text() for path in paths)
+    assert page.count("<script>") == 1
+    parsed = Page(page)
+    assert not any("onload" in attrs for _, attrs in parsed.tags)
+    assert EVIL in parsed.text
+    fenced = r"^(~{3,})\w+\n.*?\n\1$"
+    outside = re.sub(fenced, "", markdown, flags=re.S | re.M)
+    assert markdown.count("alert") > outside.count("alert") > 5
+    assert "<script" not in outside
+
+
+def test_a_file_that_is_no_picture_is_not_embedded(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"GIF89a made up")
+    run = {"dataset": "mnist", "title": "t", "figures": {"samples": path}}
+    _, page = write_report(tmp_path, [], [run], "x", "lite")
+    assert "Samples: missing, expected at a.png" in Page(page.read_text()).text
+
+
+def test_reports_are_replaced_whole(tmp_path):
+    write_report(tmp_path, [made_up()], [], "first", "lite")
+    write_report(tmp_path, [made_up()], [], "second", "lite")
+    assert {p.name for p in tmp_path.iterdir()} == {"report.md", "report.html", "tables"}
+    assert "first" not in (tmp_path / "report.md").read_text()

@@ -1,0 +1,126 @@
+"""How long a plan will take on this machine, from a few timed steps."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import data
+from evaluate import Extractor
+from experiments.settings import RunSettings
+from models.optimizer import adam
+from training.plan import Plan, disk_bytes, memory_bytes
+from training.train import build
+
+WARM_UP, TIMED = 2, 4
+SCORED = 32  # images sent through the feature network
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds per step of either stage, and per scored image (None: not measured)."""
+
+    first: float
+    second: float
+    image: float | None
+
+
+def _seconds(action) -> float:
+    times = []
+    for i in range(WARM_UP + TIMED):
+        start = time.perf_counter()
+        action()
+        if i >= WARM_UP:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def measure(settings: RunSettings, extractor: Extractor | None) -> Pace:
+    """Times training steps and feature extraction on random images of the run's shape."""
+    model = build(settings)
+    rng = np.random.default_rng(0)
+    shape = (settings.batch_size, *settings.image_shape)
+    images = rng.integers(0, 256, shape, dtype=np.uint8)
+    posteriors = np.ones((settings.batch_size, 2, settings.latent_dim), "float32")
+    paces = []
+    for stage, batch in ((model.first, images), (model.second, posteriors)):
+        stage.compile(optimizer=adam(settings.learning_rate), jit_compile=False)
+        paces.append(_seconds(lambda stage=stage, batch=batch: stage.train_on_batch(batch)))
+    image = None
+    if extractor is not None:
+        scored = rng.integers(0, 256, (SCORED, *settings.image_shape), dtype=np.uint8)
+        image = _seconds(lambda: extractor(scored)) / SCORED
+    return Pace(*paces, image)
+
+
+def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, float | None]:
+    """Training and scoring time of one run."""
+    steps = data.spec(settings.source).n_train // settings.batch_size
+    training = settings.epochs * steps * pace.first
+    if 2 in plan.stages:
+        training += settings.second_epochs * steps * pace.second
+    if pace.image is None:
+        return training, None
+    n_real = min(settings.n_real, data.spec(settings.source).n_test)
+    images = n_real + settings.n_fake * len(plan.stages) * len(plan.protocols)
+    return training, images * pace.image
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person would say them."""
+    if seconds is None:
+        return "not known"
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
+
+
+def describe(plan: Plan, paces: dict[tuple[int, int, int], Pace]) -> str:
+    """The plan as text: a line per run, then the totals.
+
+    Args:
+        paces: by image shape.
+    """
+    header = ("run", "methods", "epochs", "steps", "images", "scored", "memory", "disk", "time")
+    rows = [header]
+    total, scoring_known = 0.0, True
+    for settings in plan.runs:
+        spec = data.spec(settings.source)
+        steps = spec.n_train // settings.batch_size
+        training, scoring = seconds_of(settings, plan, paces[settings.image_shape])
+        total += training + (scoring or 0.0)
+        scoring_known &= scoring is not None
+        second = settings.second_epochs if 2 in plan.stages else 0
+        rows.append(
+            (
+                settings.name,
+                ", ".join(plan.methods),
+                f"{settings.epochs} + {second}",
+                f"{settings.epochs * steps:,} + {second * steps:,}",
+                f"{spec.n_train:,}",
+                f"{settings.n_fake:,} x {len(plan.stages) * len(plan.protocols)}",
+                f"{memory_bytes(settings) / 2**30:.1f} GiB",
+                f"{disk_bytes(settings, plan) / 2**30:.1f} GiB",
+                duration(training + (scoring or 0.0)),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    preset = plan.runs[0].preset
+    notes = [
+        f"Preset {preset}; features: {plan.features}; results in {plan.out}.",
+        f"Estimated time on this machine: {duration(total)}, from a short calibration"
+        + ("." if scoring_known else "; scoring left out, the Inception network is not at hand."),
+    ]
+    return "\n".join([*lines, "", *notes])

@@ -1,0 +1,66 @@
+"""The records of results.json: who was scored, on what, how, and with which versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+from experiments.settings import RunSettings
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
+PROJECT_VERSION = "0.1.0"
+FULL_SCORING = 10_000
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of the packages that make the numbers, and of this project."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return {**found, "two-stage-vae": PROJECT_VERSION}
+
+
+def machine() -> str:
+    """The machine in a few words."""
+    import tensorflow as tf
+
+    parts = [f"{os.cpu_count()} CPU cores", platform.machine(), sys.platform]
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        parts.append(details.get("device_name", "GPU"))
+    return ", ".join(parts)
+
+
+def is_smoke(settings: RunSettings, is_inception: bool, n_real: int) -> bool:
+    """Whether the scores can't be compared with the paper's, whatever the schedule.
+
+    They can if real data of full size were scored: 10,000 images on either side, by Inception.
+    """
+    enough = min(settings.n_fake, n_real) >= FULL_SCORING
+    return settings.preset == "quick" or not is_inception or not enough
+
+
+def base_record(settings: RunSettings, method: str, protocol: str) -> dict:
+    """The part of a record that is known before anything is run."""
+    return {
+        "dataset": settings.dataset,
+        "method": method,
+        "network": settings.network,
+        "latent_dim": settings.latent_dim,
+        "preset": settings.preset,
+        "schedule": settings.schedule,
+        "trial": settings.trial,
+        "seed": settings.seed,
+        "protocol": protocol,
+        "epochs": settings.epochs,
+        "second_epochs": settings.second_epochs if method == "two-stage" else 0,
+        "batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate,
+        "gamma_speed": settings.gamma_speed,
+        "jpeg": settings.jpeg,
+    }
