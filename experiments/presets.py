@@ -104,10 +104,10 @@ LITE_GAMMA_SPEED = 10.0
 
 # Bundled data, minutes on a laptop's CPU: (source, name in tables, epochs, second epochs).
 QUICK = {
-    "mnist": ("mnist-sample", "mnist", 14, 40),
-    "fashion_mnist": ("fashion_mnist-sample", "fashion_mnist", 14, 40),
-    "cifar10": ("cifar10-standin", "cifar10-standin", 12, 40),
-    "celeba": ("celeba-standin", "celeba-standin", 4, 40),
+    "mnist": ("mnist-sample", "mnist", 12, 30),
+    "fashion_mnist": ("fashion_mnist-sample", "fashion_mnist", 12, 30),
+    "cifar10": ("cifar10-standin", "cifar10-standin", 10, 30),
+    "celeba": ("celeba-standin", "celeba-standin", 4, 30),
 }
 QUICK_LEARNING_RATE = 1e-3
 QUICK_GAMMA_SPEED = 10.0

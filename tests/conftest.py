@@ -1,4 +1,4 @@
-"""Settings shared by all tests: quiet TensorFlow, no network, nothing written to the home folder."""
+"""Settings shared by all tests: quiet TensorFlow, a private cache folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,26 @@
+"""Where images come from: one registry of data sets, one cache, one pipeline.
+
+``load(name, split)`` gives uint8 images (n, h, w, c) of a data set in ``SPECS``;
+``batches(arrays, batch_size, seed)`` feeds arrays to training.
+"""
+
+from data.cache import cache_dir
+from data.loading import digest, load, missing, source
+from data.pipeline import batches, steps_per_epoch
+from data.registry import IMAGE_SHAPES, SPECS, SPLITS, Remote, Spec, spec
+
+__all__ = [
+    "IMAGE_SHAPES",
+    "SPECS",
+    "SPLITS",
+    "Remote",
+    "Spec",
+    "batches",
+    "cache_dir",
+    "digest",
+    "load",
+    "missing",
+    "source",
+    "spec",
+    "steps_per_epoch",
+]
