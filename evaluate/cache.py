@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from experiments.errors import UserError
+from experiments.files import write_atomically, write_json
 
 
 def cached_features(
@@ -51,9 +51,8 @@ def cached_features(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        _write(array_file, content)
-        _write(about_file, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
+        write_atomically(array_file, content)
+        write_json(about_file, about)
     except OSError as error:
         raise UserError(
             f"{folder}: the features ({len(content) / 1e6:.0f} MB) could not be stored "
@@ -72,12 +71,3 @@ def _read(array_file: Path, about_file: Path, key: object) -> np.ndarray | None:
         return np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from evaluate.protocols import ROUNDING
-from evaluate.tables import write_atomically
+from experiments.files import write_atomically
 
 GAP = 2  # pixels between images, whatever the scale
 DPI = 100

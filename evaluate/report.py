@@ -28,10 +28,10 @@ from evaluate.tables import (
     method_label,
     numeric_columns,
     to_markdown,
-    write_atomically,
     write_tables,
 )
 from experiments import paper
+from experiments.files import write_atomically
 
 TITLE = "Diagnosing and Enhancing VAE Models, reproduced"
 PAPER_URL = "https://arxiv.org/abs/1903.05789"

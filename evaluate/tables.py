@@ -16,13 +16,13 @@ import math
 import os
 import re
 import statistics
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import paper
+from experiments.files import write_atomically
 
 Record = Mapping[str, Any]
 
@@ -573,20 +573,3 @@ def write_tables(records: Sequence[Record], folder: str | os.PathLike) -> list[P
         for suffix, render in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             paths.append(write_atomically(Path(folder) / (stem + suffix), render(table)))
     return paths
-
-
-def write_atomically(path: str | os.PathLike, content: str | bytes) -> Path:
-    """Write a file whole or not at all, making its folder if needed; text is UTF-8."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return path

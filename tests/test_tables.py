@@ -392,16 +392,3 @@ def test_write_tables(tmp_path):
 def test_hostile_protocol_stays_in_the_folder(tmp_path):
     paths = tables.write_tables([made_up(protocol="../../x")], tmp_path / "tables")
     assert {p.parent for p in paths} == {tmp_path / "tables"}
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tables.write_atomically(tmp_path / "a.txt", "old")
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(tables.os, "replace", full)
-    with pytest.raises(OSError, match="no space"):
-        tables.write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -14,9 +14,9 @@ import models
 from data.cache import cache_dir
 from evaluate import Extractor, figures, protocols, report, scoring
 from evaluate.cache import cached_features
+from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
 from training import records
-from training.files import read_json, write_json
 from training.plan import Plan, load_images
 from training.train import TrainingDiverged, histories, train
 

@@ -12,10 +12,10 @@ import numpy as np
 import data
 import models
 from experiments.errors import UserError
+from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from models.optimizer import adam
 from training.callbacks import Checkpoints, History, HistoryLog, Progress, halving
-from training.files import read_json, write_json
 
 MODEL_FOLDER = "model"
 SETTINGS_FILE = "settings.json"
