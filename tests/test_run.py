@@ -1,0 +1,131 @@
+"""Executing a plan: failures stay with their run, scores say what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import data
+from data.jpeg import jpeg_round_trip
+from evaluate import random_network
+from experiments import presets
+from training import records, run
+from training.plan import make_plan
+from training.train import TrainingDiverged
+
+
+def tiny_plan(out, datasets=("mnist", "fashion_mnist"), **changes):
+    """A plan whose runs take seconds: 16 x 16 images, see ``_tiny_images``."""
+    options = {"methods": ["vae-learned-gamma", "two-stage"], "features": "random", **changes}
+    plan = make_plan(
+        preset="quick",
+        datasets=list(datasets),
+        out=out,
+        command="python reproduce_paper.py",
+        epochs=1,
+        second_epochs=1,
+        images=32,
+        **options,
+    )
+    small = {"image_shape": (16, 16, 1), "latent_dim": 4, "batch_size": 32}
+    return dataclasses.replace(plan, runs=tuple(s.replace(**small) for s in plan.runs))
+
+
+@pytest.fixture(autouse=True)
+def _tiny_images(monkeypatch):
+    def load_images(plan, settings, split):
+        images = data.load(settings.source, split)
+        return np.ascontiguousarray(images[:64, 6:22, 6:22])
+
+    monkeypatch.setattr(run, "load_images", load_images)
+
+
+def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):
+    train = run.train
+
+    def first_diverges(settings, *args, **kwargs):
+        if settings.dataset == "mnist":
+            raise TrainingDiverged("the loss is nan after epoch 1")
+        return train(settings, *args, **kwargs)
+
+    monkeypatch.setattr(run, "train", first_diverges)
+    run.run_plan(tiny_plan(tmp_path), random_network())
+    status = {
+        (r["dataset"], r["status"]) for r in json.loads((tmp_path / "results.json").read_text())
+    }
+    assert status == {("mnist", "failed: the loss is nan after epoch 1"), ("fashion_mnist", "ok")}
+    assert "failed: the loss is nan" in (tmp_path / "report.md").read_text()
+
+    # Once what failed works, the same command does that run alone.
+    finished = (tmp_path / "fashion_mnist-infogan-trial0" / "records.json").stat().st_mtime_ns
+    monkeypatch.setattr(run, "train", train)
+    run.run_plan(tiny_plan(tmp_path), random_network())
+    assert {r["status"] for r in json.loads((tmp_path / "results.json").read_text())} == {"ok"}
+    after = (tmp_path / "fashion_mnist-infogan-trial0" / "records.json").stat().st_mtime_ns
+    assert after == finished
+
+
+def test_one_method_alone_trains_one_stage(tmp_path):
+    plan = tiny_plan(tmp_path, ["mnist"], methods=["vae-learned-gamma"])
+    made = run.execute(plan, plan.runs[0], random_network())
+    assert {r["method"] for r in made} == {"vae-learned-gamma"}
+    assert not (plan.folder(plan.runs[0]) / "history-second.csv").exists()
+    both = tiny_plan(tmp_path, ["mnist"])
+    made = run.execute(both, both.runs[0], random_network())
+    assert {r["method"] for r in made} == {"vae-learned-gamma", "two-stage"}
+
+
+def test_what_counts_as_smoke():
+    paper, quick = (presets.resolve(p, "mnist") for p in ("paper", "quick"))
+    assert not records.is_smoke(paper, True, 10_000)
+    assert records.is_smoke(paper, False, 10_000)
+    assert records.is_smoke(paper, True, 9_999)
+    assert records.is_smoke(paper.replace(n_fake=1_000), True, 10_000)
+    assert records.is_smoke(quick.replace(n_fake=10_000), True, 10_000)
+
+
+def test_trials_have_runs_of_their_own(tmp_path):
+    plan = tiny_plan(tmp_path, trials=3, seed=5)
+    assert len(plan.runs) == 6
+    assert len({plan.folder(s) for s in plan.runs}) == 6
+    assert len({run.sampling_seed(s) for s in plan.runs[:3]}) == 3
+    assert plan.runs[0].seed == 5
+
+
+def test_real_images_are_chosen_once_and_mixed():
+    images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
+    chosen = run.select_real(images, 40)
+    np.testing.assert_array_equal(chosen, run.select_real(images, 40))
+    assert len(np.unique(chosen)) == 40
+    assert (np.diff(chosen.ravel().astype(int)) < 0).any()
+    assert len(run.select_real(images, 1000)) == 100
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_round_trip(channels):
+    ramp = np.linspace(0, 255, 32).astype(np.uint8)
+    images = np.broadcast_to(ramp[None, :, None, None], (2, 32, 32, channels)).copy()
+    again = jpeg_round_trip(images)
+    assert again.shape == images.shape
+    assert again.dtype == np.uint8
+    difference = np.abs(again.astype(int) - images)
+    assert 0 < difference.max() <= 12  # lossy, but close on a smooth image
+    np.testing.assert_array_equal(again[0], again[1])
+
+
+def test_cifar_goes_through_jpeg_unless_told_otherwise(tmp_path):
+    def settings(**changes):
+        return make_plan(
+            preset="paper",
+            datasets=["cifar10", "mnist"],
+            methods=["two-stage"],
+            out=tmp_path,
+            command="",
+            **changes,
+        ).runs
+
+    assert [s.jpeg for s in settings()] == [True, False]
+    assert [s.jpeg for s in settings(jpeg=False)] == [False, False]
