@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -141,7 +142,8 @@ def check_output(plan: Plan) -> None:
         probe.write_bytes(b"0" * 65_536)  # a full disk takes an empty file
         probe.unlink()
     except OSError as error:
-        probe.unlink(missing_ok=True) if probe.parent.is_dir() else None
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
         raise UserError(
             f"the output folder {plan.out} can't be written ({error.strerror or error}): name "
             "another with --out."

@@ -14,11 +14,12 @@ import models
 from data.cache import cache_dir
 from evaluate import Extractor, figures, protocols, report, scoring
 from evaluate.cache import cached_features
+from experiments import presets
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
 from training import records
 from training.plan import Plan, load_images
-from training.train import TrainingDiverged, histories, train
+from training.train import SETTINGS_FILE, TrainingDiverged, histories, train
 
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
@@ -236,10 +237,19 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
 
 def gather(out: Path) -> list[dict]:
     """The records of every run below the output folder, this call's and earlier ones'."""
-    found = []
-    for path in sorted(Path(out).glob(f"*/{RECORDS_FILE}")):
-        found += read_json(path) or []
-    return found
+    found = [r for path in Path(out).glob(f"*/{RECORDS_FILE}") for r in read_json(path) or []]
+    return sorted(found, key=_table_order)
+
+
+def _dataset_order(entry: dict) -> tuple[int, int]:
+    """The data sets' order in the paper, a stand-in where the real one would be; then trials."""
+    names = presets.DATASETS
+    known = [i for i, name in enumerate(names) if entry["dataset"].startswith(name)]
+    return (*known, len(names))[0], entry["trial"]
+
+
+def _table_order(record: dict) -> tuple[int, int, int]:
+    return *_dataset_order(record), presets.METHODS.index(record["method"])
 
 
 def write_results(plan: Plan) -> tuple[Path, Path]:
@@ -247,9 +257,9 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
     found = gather(plan.out)
     write_json(plan.out / RESULTS_FILE, found)
     runs = []
-    for path in sorted(plan.out.glob(f"*/{FIGURES_FILE}")):
+    for path in plan.out.glob(f"*/{FIGURES_FILE}"):
         folder = path.parent
-        settings = read_json(folder / "settings.json")
+        settings = read_json(folder / SETTINGS_FILE)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
         runs.append(
             {
@@ -261,6 +271,7 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
                 "history": history,
             }
         )
+    runs.sort(key=lambda run: _dataset_order(run["settings"]))
     preset = plan.runs[0].preset
     return report.write_report(plan.out, found, runs, plan.command, preset)
 
