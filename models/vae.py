@@ -155,6 +155,11 @@ class VAE(keras.Model):
             reconstruction = losses.cross_entropy_reconstruction(x, x_hat)
         return losses.ELBO(kl + reconstruction, kl, reconstruction)
 
+    def objective(self, x, training=False) -> losses.ELBO:
+        """What is minimised, for x ``(batch, ...)``: each term ``(batch,)``."""
+        mu_z, sd_z, x_hat = self.forward(x, training=training)
+        return self.elbo(x, x_hat, mu_z, sd_z)
+
     # --- Keras ---------------------------------------------------------------------------------
 
     def call(self, inputs, training=False):
@@ -171,8 +176,7 @@ class VAE(keras.Model):
 
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         with tf.GradientTape() as tape:
-            mu_z, sd_z, x_hat = self.forward(x, training=True)
-            terms = self.elbo(x, x_hat, mu_z, sd_z)
+            terms = self.objective(x, training=True)
             loss = ops.mean(terms.loss)
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -181,8 +185,7 @@ class VAE(keras.Model):
     def test_step(self, data):
         """The terms in inference mode, without a step."""
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
-        mu_z, sd_z, x_hat = self.forward(x)
-        return self._logs(self.elbo(x, x_hat, mu_z, sd_z))
+        return self._logs(self.objective(x))
 
     def _logs(self, terms: losses.ELBO) -> dict:
         self.loss_tracker.update_state(terms.loss)
