@@ -44,12 +44,23 @@ def parser() -> argparse.ArgumentParser:
         epilog="Repeating a command goes on where it stopped; finished runs are not done again.",
     )
     what = p.add_argument_group("what to run")
-    what.add_argument("--all", action="store_true", help="all data sets and methods")
+    what.add_argument("--all", action="store_true", help="Table 1's four data sets")
     what.add_argument(
         "--datasets", nargs="+", metavar="NAME", help=f"from {', '.join(presets.DATASETS)}"
     )
     what.add_argument(
-        "--methods", nargs="+", metavar="NAME", help=f"from {', '.join(presets.METHODS)}"
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help=f"all, or from {', '.join(presets.METHODS)} (default: "
+        f"{' and '.join(presets.DEFAULT_METHODS)}, or what --tables needs)",
+    )
+    what.add_argument(
+        "--tables",
+        nargs="+",
+        metavar="NAME",
+        help=f"all, or from {', '.join(presets.TABLES)}: the runs that these tables of the paper "
+        "are made of",
     )
     what.add_argument(
         "--preset",
@@ -67,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     change = p.add_argument_group("in place of the preset's")
     change.add_argument("--epochs", type=int, metavar="N", help="of the first stage")
     change.add_argument("--second-epochs", type=int, metavar="N", help="of the second stage")
+    change.add_argument(
+        "--network", metavar="NAME", help="infogan, wae or resnet, for encoder and decoder"
+    )
     change.add_argument("--images", type=int, metavar="N", help="generated and real images scored")
     change.add_argument(
         "--jpeg",
@@ -130,16 +144,17 @@ def _features(options: argparse.Namespace) -> str:
 
 def plan_of(options: argparse.Namespace, command: str):
     """The plan of parsed options; UserError for what can't be."""
-    if not (options.all or options.datasets):
-        raise UserError("say what to run: --all, or --datasets with one or more names.")
+    if not (options.all or options.datasets or options.tables):
+        raise UserError("say what to run: --all, --tables, or --datasets with one or more names.")
     if options.preset not in presets.PRESETS:
         presets.resolve(options.preset, "mnist")
     from training.plan import make_plan
 
     return make_plan(
         preset=options.preset,
-        datasets=options.datasets or list(presets.DATASETS),
-        methods=options.methods or list(presets.METHODS),
+        datasets=options.datasets or None,
+        methods=options.methods or None,
+        tables=options.tables or None,
         out=Path(options.out or Path("runs") / options.preset),
         command=command,
         trials=options.trials,
@@ -148,6 +163,7 @@ def plan_of(options: argparse.Namespace, command: str):
         second_epochs=options.second_epochs,
         images=options.images,
         jpeg=options.jpeg,
+        network=options.network,
         features=_features(options),
         inception=options.inception,
         data_dir=options.data_dir,
@@ -168,17 +184,21 @@ def dry_run(plan) -> None:
         print(f"Note: {error}")
     paces = {}
     for settings in plan.runs:
-        if settings.image_shape not in paces:
-            paces[settings.image_shape] = calibrate.measure(settings, extractor)
+        if calibrate.kind(settings) not in paces:
+            paces[calibrate.kind(settings)] = calibrate.measure(settings, extractor)
     print(calibrate.describe(plan, paces))
 
 
 def run(plan) -> None:
     """Checks everything that can be checked, then trains, scores and reports."""
+    import tensorflow as tf
+
     from training import plan as planning
     from training.calibrate import duration
     from training.run import run_plan
 
+    # A plan builds many models, each traced a few times: TensorFlow would warn of every one.
+    tf.get_logger().setLevel("ERROR")
     start = time.monotonic()
     planning.check_output(plan)
     extractor = planning.load_extractor(plan)

@@ -1,4 +1,4 @@
-"""Pictures of a run as PNG files: sample grids, reconstructions, training curves.
+"""Pictures of a run as PNG files: image grids, training curves, and the paper's figures.
 
 Images in a grid are shown pixel by pixel, enlarged by a whole factor without smoothing. Figures are
 drawn without pyplot, so nothing global changes and no display is needed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ DPI = 100
 _FONT = 10.5  # points
 INK, MUTED, RULE = "#1b1f24", "#59636e", "#d8dee4"
 # Okabe and Ito's palette, which colour-blind readers can tell apart
-BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
+BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE)
 
 
 def as_uint8(images: np.ndarray) -> np.ndarray:
@@ -128,19 +129,45 @@ def reconstruction_grid(
             "expected as many reconstructions as images, of the same shape, got "
             f"{np.shape(reconstructions)} for {np.shape(images)}"
         )
-    columns = min(columns, len(images))
-    names = ("image", "reconstruction")
-    margin, space = max(map(_text_width, names)) + 12, 10
-    placed, labels, top = [], [], 0
-    for start in range(0, len(images), columns):
-        for name, source in zip(names, (images, reconstructions), strict=True):
-            picture = tile(source[start : start + columns], columns, scale)
-            placed.append((top, margin, picture))
-            labels.append((margin - 8, top + picture.shape[0] // 2 + 4, name, "right"))
-            top += picture.shape[0] - GAP
-        top += space
-    width = margin + placed[0][2].shape[1]
-    return _write_labelled(placed, labels, top - space + GAP, width, path)
+    return _write_pairs({"image": images, "reconstruction": reconstructions}, path, columns, scale)
+
+
+def neighbours(
+    samples: np.ndarray,
+    nearest: np.ndarray,
+    path: str | os.PathLike,
+    columns: int = 10,
+    scale: int | None = None,
+) -> Path:
+    """Write samples above their nearest training images. Return the path of the PNG.
+
+    samples: (n, h, w, c). nearest: (n, k, h, w, c), nearest first, as training[index] with the
+        index of evaluate.neighbours.nearest_images.
+    Raises ValueError if the shapes do not fit.
+    """
+    samples, nearest = np.asarray(samples), np.asarray(nearest)
+    if nearest.ndim != 5 or nearest.shape[:1] + nearest.shape[2:] != samples.shape:
+        raise ValueError(
+            "expected samples (n, h, w, c) and their nearest images (n, k, h, w, c), got shapes "
+            f"{samples.shape} and {nearest.shape}"
+        )
+    count = nearest.shape[1]
+    names = ["nearest"] if count == 1 else [f"nearest {rank}" for rank in range(1, count + 1)]
+    rows = {name: nearest[:, rank] for rank, name in enumerate(names)}
+    return _write_pairs({"sample": samples, **rows}, path, columns, scale)
+
+
+def interpolations(rows: np.ndarray, path: str | os.PathLike, scale: int | None = None) -> Path:
+    """Write each row's images from left to right, one row below another. Return the PNG's path.
+
+    rows: (r, s, h, w, c), r interpolations of s images each, ends included.
+    Raises ValueError for another shape.
+    """
+    rows = np.asarray(rows)
+    if rows.ndim != 5:
+        raise ValueError(f"expected rows of images (r, s, h, w, c), got shape {rows.shape}")
+    images = rows.reshape(-1, *rows.shape[2:])
+    return _write_picture(tile(images, columns=rows.shape[1], scale=scale), path)
 
 
 def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.PathLike) -> Path:
@@ -169,8 +196,7 @@ def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.
             {"log_gamma": ("log gamma", BLUE)},
         ),
     )
-    figure = Figure(figsize=(4.4 * len(stages), 8.4), dpi=110, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = _figure((4.4 * len(stages), 8.4))
     grid = figure.subplots(3, len(stages), squeeze=False, sharex="col")
     for column, stage in enumerate(stages):
         for row, (title, unit, lines) in enumerate(panels):
@@ -186,21 +212,156 @@ def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.
     return _write_figure(figure, path)
 
 
+def gamma_curves(
+    runs: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.PathLike
+) -> Path:
+    """Write Figure 1a: log gamma and the pixel error over training. Return the path of the PNG.
+
+    runs: {"learned gamma": {"log_gamma": [...], "rmse": [...]}, "fixed gamma": the same}, up to
+        four, one number for each epoch; rmse is the root mean square error of a pixel of the
+        reconstructions, on the scale from 0 to 1. Either may be missing from a run.
+    Raises ValueError if there is nothing to draw or too much.
+    """
+    _check_lines(runs, [v for run in runs.values() for v in run.values()])
+    panels = (
+        ("log gamma", "log of the decoder's sd", "log_gamma"),
+        ("Pixel error", "RMSE of reconstructions", "rmse"),
+    )
+    figure = _figure((9.0, 3.6))
+    for axes, (title, unit, key) in zip(figure.subplots(1, 2), panels, strict=True):
+        for (name, run), colour in zip(runs.items(), PALETTE, strict=False):
+            _line(axes, run.get(key, ()), name, colour)
+        _quiet(axes)
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+        axes.set_xlabel("epoch", fontsize=9.5, color=MUTED)
+        axes.set_ylabel(unit, fontsize=9.5, color=MUTED)
+        if not axes.lines:
+            axes.set(xticks=[], yticks=[])
+            continue
+        axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
+        if key == "rmse":
+            axes.set_ylim(bottom=0)  # so that a difference looks as large as it is
+    figure.tight_layout(w_pad=2.2)
+    return _write_figure(figure, path)
+
+
+def posterior_variances(
+    variances: Sequence[float],
+    path: str | os.PathLike,
+    strips: Sequence[tuple[str, np.ndarray]] = (),
+    threshold: float = 0.5,
+    scale: int | None = None,
+) -> Path:
+    """Write Figure 1b: the posterior variances, sorted, above what noise along them changes.
+
+    variances: (kappa,), each latent dimension's sd_z^2 averaged over the data.
+    strips: (label, images (n, h, w, c)) from top to bottom: decodings of noise along one direction
+        of small variance each, then along ones of large variance, say.
+    threshold: dimensions below it are counted as active.
+    Raises ValueError for variances that are not numbers of 0 or more.
+    """
+    variances = np.sort(np.asarray(variances, float))
+    if variances.ndim != 1 or not variances.size or not (variances >= 0).all():
+        raise ValueError(
+            f"expected variances (kappa,), numbers of 0 or more, got shape {variances.shape} with "
+            f"values {variances}"
+        )
+    margin = max((_text_width(name) for name, _ in strips), default=0) + 12
+    pictures = [tile(images, len(images), scale) for _, images in strips]
+    width = max([margin + picture.shape[1] for picture in pictures] + [560])
+    figure = _figure((width / DPI, 3.2), DPI)
+    axes = figure.subplots()
+    active = variances < threshold
+    rank = np.arange(1, variances.size + 1)
+    axes.axhline(threshold, color=RULE, lw=1.2, ls=(0, (4, 3)))
+    for group, name, colour in (
+        (active, f"{active.sum()} of {active.size} below {threshold:g}: active", VERMILLION),
+        (~active, f"{(~active).sum()} at or above: inactive", BLUE),
+    ):
+        if group.any():
+            axes.plot(rank[group], variances[group], "o", color=colour, ms=4, label=name)
+    _quiet(axes)
+    axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, loc="best")
+    axes.set_ylim(-0.05, max(1.05, 1.05 * variances[-1]))
+    axes.set_title("Posterior variances", loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel("latent dimension, sorted", fontsize=9.5, color=MUTED)
+    axes.set_ylabel("mean of sd$^2$ over the data", fontsize=9.5, color=MUTED)
+    figure.tight_layout()
+    plot = _pixels(figure)
+
+    placed, labels, top = [(0, 0, plot)], [], plot.shape[0] + 8
+    for (name, _), picture in zip(strips, pictures, strict=True):
+        placed.append((top, margin, picture))
+        labels.append((margin - 8, top + picture.shape[0] // 2 + 4, name, "right"))
+        top += picture.shape[0] - GAP
+    return _write_labelled(placed, labels, top + GAP, max(width, plot.shape[1]), path)
+
+
+def spectra(values: Mapping[str, Sequence[float]], path: str | os.PathLike) -> Path:
+    """Write Figure 2: singular values of sample matrices, descending. Return the path of the PNG.
+
+    values: {"Z": (kappa,), "U": (kappa,), "Gaussian": (kappa,)}, up to four, as
+        evaluate.latent.singular_values gives them for equally many samples each; one named
+        "Gaussian" is drawn as the reference.
+    Raises ValueError if there is nothing to draw or too much.
+    """
+    _check_lines(values, values.values())
+    figure = _figure((6.4, 3.8))
+    axes = figure.subplots()
+    colours = iter(PALETTE)
+    for name, line in values.items():
+        line = np.sort(np.asarray(line, float))[::-1]
+        rank = np.arange(1, line.size + 1)
+        if name == "Gaussian":
+            axes.plot(rank, line, color=INK, lw=1.6, ls=(0, (4, 2)), label=name, zorder=3)
+        else:
+            axes.plot(rank, line, color=next(colours), lw=1.8, label=name)
+    _quiet(axes)
+    axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
+    axes.set_ylim(bottom=0)
+    title = "Singular values of the samples"
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel("rank", fontsize=9.5, color=MUTED)
+    axes.set_ylabel("singular value", fontsize=9.5, color=MUTED)
+    figure.tight_layout()
+    return _write_figure(figure, path)
+
+
+def _check_lines(named: Mapping[str, object], lines: Iterable[Sequence[float]]) -> None:
+    """Refuse figures without any line or with more lines than there are colours."""
+    if not any(len(line) for line in lines) or len(named) > len(PALETTE):
+        raise ValueError(
+            f"expected 1 to {len(PALETTE)} named lists of numbers to draw, got {sorted(named)} "
+            "with nothing in them or too many of them"
+        )
+
+
 def _draw(axes, values: Mapping[str, Sequence[float]], lines: Mapping) -> None:
     """Draw some of a stage's quantities into one panel, with quiet axes."""
     for key, (name, colour) in lines.items():
-        line = np.asarray(values.get(key, ()), float)
-        if line.size:
-            epochs = np.arange(1, line.size + 1)
-            marker = "o" if line.size < 20 else None
-            axes.plot(epochs, line, color=colour, lw=1.8, marker=marker, ms=3.5, label=name)
-    if len(axes.lines) > 1:
-        axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
+        _line(axes, values.get(key, ()), name, colour)
+    _quiet(axes)
+    last = np.asarray(values.get(key, ()), float)[-1:]
+    if key == "log_gamma" and np.isfinite(last).any():
+        end = f"{last[0]:.2f} after epoch {len(values[key])}"
+        axes.set_title(end, loc="right", fontsize=9.5, color=MUTED)
+
+
+def _line(axes, values: Sequence[float], name: str, colour: str) -> None:
+    """Draw one number for each epoch, if there are any; few of them as dots too."""
+    line = np.asarray(values, float)
+    if line.size:
+        marker = "o" if line.size < 20 else None
+        epochs = np.arange(1, line.size + 1)
+        axes.plot(epochs, line, color=colour, lw=1.8, marker=marker, ms=3.5, label=name)
+
+
+def _quiet(axes) -> None:
+    """A legend where there are several lines, and axes that do not speak louder than they."""
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=MUTED)
-    elif key == "log_gamma" and np.isfinite(line[-1]):
-        last = f"{line[-1]:.2f} after epoch {line.size}"
-        axes.set_title(last, loc="right", fontsize=9.5, color=MUTED)
+    elif len(axes.lines) > 1:
+        axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.grid(axis="y", color=RULE, lw=0.8)
@@ -214,11 +375,46 @@ def _draw(axes, values: Mapping[str, Sequence[float]], lines: Mapping) -> None:
 # Pixels to files.
 
 
+def _figure(size: tuple[float, float], dpi: int = 110) -> Figure:
+    """An empty figure, size in inches, that needs no display."""
+    figure = Figure(figsize=size, dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """The figure as it would be written, uint8 (H, W, 3)."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
 def _text_width(text: str) -> int:
     """Width in pixels of a label drawn by _write_labelled."""
     renderer = RendererAgg(1, 1, DPI)
     width, _, _ = renderer.get_text_width_height_descent(text, FontProperties(size=_FONT), False)
     return math.ceil(width) + 2
+
+
+def _write_pairs(
+    rows: Mapping[str, np.ndarray], path: str | os.PathLike, columns: int, scale: int | None
+) -> Path:
+    """Write image i of every row in one column under another, the rows' names at the left.
+
+    rows: {name: images (n, h, w, c)}, equally many; after ``columns`` images a new block begins.
+    """
+    n = len(next(iter(rows.values())))
+    columns = min(columns, n)
+    margin, space = max(map(_text_width, rows)) + 12, 10
+    placed, labels, top = [], [], 0
+    for start in range(0, n, columns):
+        for name, images in rows.items():
+            picture = tile(images[start : start + columns], columns, scale)
+            placed.append((top, margin, picture))
+            labels.append((margin - 8, top + picture.shape[0] // 2 + 4, name, "right"))
+            top += picture.shape[0] - GAP
+        top += space
+    width = margin + placed[0][2].shape[1]
+    return _write_labelled(placed, labels, top - space + GAP, width, path)
 
 
 def _write_labelled(
@@ -231,15 +427,13 @@ def _write_labelled(
     """Write pictures at (top, left) and texts at (x, baseline), in pixels from the upper left."""
     # half a pixel more, since the canvas rounds its size down
     size = ((width + 0.5) / DPI, (height + 0.5) / DPI)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = _figure(size, DPI)
     for x, y, text, align in labels:
         figure.text(
             x / width, 1 - y / height, text, ha=align, va="baseline",
             fontsize=_FONT, color=INK, parse_math=False,
         )  # fmt: skip
-    canvas.draw()
-    page = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    page = _pixels(figure)
     for top, left, picture in placed:  # copied in, so that no pixel is resampled
         page[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return _write_picture(page, path)

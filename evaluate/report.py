@@ -43,6 +43,11 @@ CAPTIONS = {
     "stage2": "Samples of the second stage",
     "reconstructions": "Test images and their reconstructions",
     "curves": "Training curves",
+    "figure1a": "Figure 1a: log gamma and the pixel error over training, gamma learned and fixed",
+    "figure1b": "Figure 1b: posterior variances, and what noise along a small and a large one does",
+    "figure2": "Figure 2: singular values of samples of q(z) and q(u), and of a Gaussian matrix",
+    "interpolations": "Interpolations in u, from one sample at the left to another at the right",
+    "neighbours": "Samples and their nearest training images, by distance between pixels",
 }
 
 

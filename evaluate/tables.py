@@ -28,6 +28,7 @@ Record = Mapping[str, Any]
 
 OFFICIAL_FEATURES = "inception-2015-12-05"
 PAPER_PROTOCOL = "paper"
+TABLE2_DATASETS = tuple(paper.TABLE2["two-stage"])
 _PROTOCOL_NOTES = {
     PAPER_PROTOCOL: (
         "Protocol `paper`: generated images are stretched to [0, 1] one by one and scored "
@@ -140,17 +141,19 @@ def data_label(record: Record) -> str:
 
 def method_label(record: Record) -> str:
     """Name a record's method as the paper does, with whatever departs from the paper's network."""
-    method = str(record.get("method"))
-    name = paper.ROWS[method].name if method in paper.ROWS else method
+    name = paper.method_name(str(record.get("method")))
     network, latent_dim = record.get("network"), record.get("latent_dim")
-    if record.get("dataset") in paper.TABLE2["two-stage"] and network == paper.TABLE2_NETWORK:
-        return name
+    of_table2 = _in_table2(record)
     extra = []
-    if network not in (None, paper.TABLE1_NETWORK):
+    if network not in (None, paper.TABLE2_NETWORK if of_table2 else paper.TABLE1_NETWORK):
         extra.append(f"network {network}")
-    if latent_dim not in (None, paper.TABLE1_LATENT_DIM):
+    if latent_dim not in (None, paper.TABLE1_LATENT_DIM) and not of_table2:
         extra.append(f"{latent_dim} latent dimensions")
     return f"{name}, {', '.join(extra)}" if extra else name
+
+
+def _in_table2(record: Record) -> bool:
+    return str(record.get("dataset")) in TABLE2_DATASETS
 
 
 def _published(record: Record) -> paper.Published | None:
@@ -229,11 +232,11 @@ def fid_table(
     datasets: Sequence[str] | None = None,
     run_only: bool = False,
 ) -> Table:
-    """Table 1 (and 2) of the paper: published FID beside ours. Smoke records are left out.
+    """Table 1 or 2 of the paper: published FID beside ours. Smoke records are left out.
 
     protocol: "paper" or "standard"; only records scored under it count.
     datasets: the records' names of the data sets to show; all of Table 1's, and any other among
-        the records, if None.
+        the records but Table 2's, if None. TABLE2_DATASETS gives Table 2.
     run_only: leave out the rows for which there is no record.
 
     The difference is ours minus the paper's. Whether ours lies within the paper's mean +- 2 std is
@@ -249,7 +252,7 @@ def kid_table(
     datasets: Sequence[str] | None = None,
     run_only: bool = False,
 ) -> Table:
-    """KID in the shape of Table 1; see fid_table. The published column is empty, with a note."""
+    """KID in the shape of fid_table, which see. The published column is empty, with a note."""
     return _score_table("KID", records, protocol, datasets, run_only)
 
 
@@ -261,6 +264,8 @@ def _score_table(
     run_only: bool,
 ) -> Table:
     records = _select(records, protocol, datasets, smoke=False)
+    if datasets is None:
+        records = [r for r in records if not _in_table2(r)]
     groups = _groups(records)
     notes = _Notes()
     fid = score == "FID"
@@ -273,7 +278,7 @@ def _score_table(
     shown = found + list(paper.DATASETS) if datasets is None else list(datasets)
     for dataset in _order(shown, paper.DATASETS):
         here = [g for g in groups if g.first.get("dataset") == dataset]
-        published = paper.TABLE2 if dataset in paper.TABLE2["two-stage"] else paper.TABLE1
+        published = paper.TABLE2 if dataset in TABLE2_DATASETS else paper.TABLE1
         listed = [] if run_only else [m for m in published if dataset in published[m]]
         if not fid:  # GANs have no KID to quote
             listed = [m for m in listed if not published[m][dataset].quoted]
@@ -301,9 +306,11 @@ def _score_table(
         "By TF-GAN: the same features scored by TF-GAN's own functions. "
         "Images: generated / real images scored."
     )
-    return Table(
-        f"{score}, {_protocol_name(protocol)}", tuple(header), tuple(rows), notes.all(general)
-    )
+    title = f"{score}, {_protocol_name(protocol)}"
+    if datasets is not None and set(datasets) <= set(TABLE2_DATASETS):
+        title = f"{'Table 2: ' if fid else ''}{score}, CelebA cropped to 140 x 140, WAE network, "
+        title += _protocol_name(protocol)
+    return Table(title, tuple(header), tuple(rows), notes.all(general))
 
 
 def _protocol_name(protocol: str) -> str:
@@ -373,11 +380,14 @@ def _published_text(published: paper.Published | None) -> str:
 
 def _provenance(record: Record, notes: _Notes) -> tuple[str, str, str]:
     """The cells that say how a score came about: schedule, images, features."""
-    schedule = ": ".join(str(record[f]) for f in ("preset", "schedule") if record.get(f))
     n_fake, n_real = record.get("n_fake"), record.get("n_real")
     images = f"{n_fake:,} / {n_real:,}" if n_fake and n_real else ""
     features = str(record.get("features") or "")
-    return schedule, images, notes.mark(features, record.get("features_note"))
+    return _schedule(record), images, notes.mark(features, record.get("features_note"))
+
+
+def _schedule(record: Record) -> str:
+    return ": ".join(str(record[f]) for f in ("preset", "schedule") if record.get(f))
 
 
 # Names of smoke scores: those of random features are the records' own; a score on an Inception
@@ -441,22 +451,189 @@ def smoke_table(
     )
 
 
+# Table 3 is about latent samples: in what way images were scored makes no difference.
+_SCORING = ("protocol", "features", "features_note", "smoke")
+_MMD_GROUP = (*(f for f in _SETTINGS if f not in _SCORING), "data_sha256", "mmd_kernel", "mmd_n")
+
+
+def mmd_table(
+    records: Iterable[Record], datasets: Sequence[str] | None = None, smoke: bool = False
+) -> Table:
+    """Table 3 of the paper: how far q(z) and q(u) are from N(0, I), by squared MMD.
+
+    Records count that have "mmd_z" and "mmd_u" (numbers), "mmd_floor" and "mmd_floor_std" (what
+    N(0, I) samples themselves get), "mmd_kernel" (one line, its short name before a colon) and
+    "mmd_n" (samples on either side; the last three may be missing). Records of one training scored
+    in several ways count once. The published column is empty, with a note; smoke runs, of which
+    smoke=True makes a table, have none.
+    """
+    groups: dict[str, _Group] = {}
+    for record in _with_mmd(records, datasets, smoke):
+        key = json.dumps([record.get(f) for f in _MMD_GROUP], sort_keys=True, default=str)
+        group = groups.setdefault(key, _Group([], []))
+        trial = (record.get("trial"), record.get("seed"))
+        if trial not in [(r.get("trial"), r.get("seed")) for r in group.records]:
+            group.records.append(record)
+    notes = _Notes()
+    header = ("Data set", "Method", *(() if smoke else ("Paper",)))
+    header += ("q(z), first stage", "q(u), second stage", "N(0, I) itself")
+    header += ("Trials", "Schedule", "Samples", "Kernel")
+
+    rows = []
+    for dataset in _order((str(g.first.get("dataset")) for g in groups.values()), paper.DATASETS):
+        for group in groups.values():
+            record = group.first
+            if str(record.get("dataset")) != dataset:
+                continue
+            floor, spread = group.values("mmd_floor"), group.values("mmd_floor_std")
+            itself = format(statistics.fmean(floor), ".3g") if floor else ""
+            if floor and spread:
+                itself += f" ± {statistics.fmean(spread):.2g}"
+            kernel, n = str(record.get("mmd_kernel") or ""), record.get("mmd_n")
+            rows.append(
+                (
+                    notes.mark(data_label(record), record.get("data_note")),
+                    method_label(record),
+                    *(() if smoke else ("",)),
+                    group.score("mmd_z", ".3g", ".2g"),
+                    group.score("mmd_u", ".3g", ".2g"),
+                    itself,
+                    group.trials(notes),
+                    _schedule(record),
+                    f"{n:,}" if n else "",
+                    notes.mark(kernel.split(":")[0], kernel),
+                )
+            )
+
+    general = [] if smoke else [paper.TABLE3_MISSING]
+    general.append(
+        "Squared MMD between N(0, I) and samples of q(z) or q(u), estimated without bias, so that "
+        "values around 0 may be negative; mean ± sample standard deviation where there are several "
+        "trials. Lower is better."
+    )
+    general.append(
+        "N(0, I) itself: the value that two sets of N(0, I) samples get, mean ± standard deviation "
+        "over repeats; what is within it cannot be told from N(0, I)."
+    )
+    title = "MMD between N(0, I) and the latent samples"
+    title = f"Smoke scores: {title}" if smoke else f"Table 3: {title}"
+    return Table(title, header, tuple(rows), notes.all(general))
+
+
+def _with_mmd(
+    records: Iterable[Record], datasets: Sequence[str] | None, smoke: bool
+) -> list[Record]:
+    return [
+        r
+        for r in records
+        if r.get("mmd_z") is not None
+        and r.get("mmd_u") is not None
+        and r.get("status", "ok") == "ok"
+        and is_smoke(r) == smoke
+        and (datasets is None or r.get("dataset") in datasets)
+    ]
+
+
+_EXTRA = ("precision", "recall", "density", "coverage")
+
+
+def extra_table(
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None = None,
+    smoke: bool = False,
+) -> Table:
+    """Precision, recall, density and coverage, which the paper does not report.
+
+    Records count that have at least one number under these names; a smoke run's stand in a table
+    of their own (smoke=True). Raises ValueError if two records claim the same trial.
+    """
+    groups = _groups(_with_extra(records, protocol, datasets, smoke))
+    notes = _Notes()
+    header = ("Data set", "Method", *(name.capitalize() for name in _EXTRA))
+    header += ("Trials", "Schedule", "Images", "Features")
+    rows = []
+    for dataset in _order((str(g.first.get("dataset")) for g in groups), paper.DATASETS):
+        here = [g for g in groups if str(g.first.get("dataset")) == dataset]
+        for method in _order((str(g.first.get("method")) for g in here), paper.ROWS):
+            for group in here:
+                record = group.first
+                if str(record.get("method")) != method:
+                    continue
+                rows.append(
+                    (
+                        notes.mark(data_label(record), record.get("data_note")),
+                        method_label(record),
+                        *(group.score(name, ".3f") for name in _EXTRA),
+                        group.trials(notes),
+                        *_provenance(record, notes),
+                    )
+                )
+    general = ["Not in the paper. Higher is better in every column."]
+    if smoke:
+        general.append(
+            "Smoke scores show that every step runs. They compare with no one else's, least of all "
+            "on the features of a random network."
+        )
+    general += [
+        _PROTOCOL_NOTES.get(protocol, f"Protocol `{protocol}`.").split(" The paper's")[0],
+        "Balls around each image's features reach to its 3rd nearest neighbour for precision and "
+        "recall (Kynkaanniemi et al. 2019), to its 5th for density and coverage (Naeem et al. "
+        "2020). Precision: generated images in some real image's ball. Recall: real images in some "
+        "generated image's ball. Density: real balls around a generated image, divided by 5; it "
+        "may exceed 1. Coverage: real balls that hold a generated image.",
+        "Images: generated / real images scored.",
+    ]
+    title = "precision, recall, density and coverage, " + _protocol_name(protocol)
+    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
+    return Table(title, header, tuple(rows), notes.all(general))
+
+
+def _with_extra(
+    records: Iterable[Record], protocol: str, datasets: Sequence[str] | None, smoke: bool
+) -> list[Record]:
+    return [
+        r
+        for r in _select(records, protocol, datasets, smoke)
+        if r.get("status", "ok") == "ok" and any(r.get(name) is not None for name in _EXTRA)
+    ]
+
+
 def all_tables(
     records: Sequence[Record], datasets: Sequence[str] | None = None, run_only: bool = False
 ) -> dict[str, Table]:
-    """Every table that the records can fill, by file stem: "fid-paper", "smoke-standard", ..."""
+    """Every table that the records can fill, by file stem.
+
+    For each protocol "fid-paper", "kid-paper", "fid-table2-paper", "kid-table2-paper" and
+    "smoke-paper"; then "table3-mmd", "smoke-mmd"; and last, for each protocol, what the paper does
+    not have, "extra-paper" and "smoke-extra-paper".
+    """
     protocols = _order(
         (str(r.get("protocol") or PAPER_PROTOCOL) for r in records), (PAPER_PROTOCOL, "standard")
     )
-    tables = {}
-    for protocol in protocols:
-        stem = re.sub(r"[^\w.-]", "_", protocol)
-        if _select(records, protocol, datasets, smoke=False):
-            tables[f"fid-{stem}"] = fid_table(records, protocol, datasets, run_only)
-            tables[f"kid-{stem}"] = kid_table(records, protocol, datasets, run_only)
+    stems = {protocol: re.sub(r"[^\w.-]", "_", protocol) for protocol in protocols}
+    tables, extra_tables = {}, {}
+    for protocol, stem in stems.items():
+        scored = _select(records, protocol, datasets, smoke=False)
+        second = [r for r in scored if _in_table2(r)]
+        if len(second) < len(scored):
+            first = datasets and [d for d in datasets if d not in TABLE2_DATASETS]
+            tables[f"fid-{stem}"] = fid_table(records, protocol, first, run_only)
+            tables[f"kid-{stem}"] = kid_table(records, protocol, first, run_only)
+        if second:
+            tables[f"fid-table2-{stem}"] = fid_table(second, protocol, TABLE2_DATASETS, run_only)
+            tables[f"kid-table2-{stem}"] = kid_table(second, protocol, TABLE2_DATASETS, run_only)
         if _select(records, protocol, datasets, smoke=True):
             tables[f"smoke-{stem}"] = smoke_table(records, protocol, datasets)
-    return tables
+        for smoke, prefix in ((False, ""), (True, "smoke-")):
+            if _with_extra(records, protocol, datasets, smoke):
+                table = extra_table(records, protocol, datasets, smoke)
+                extra_tables[f"{prefix}extra-{stem}"] = table
+    if _with_mmd(records, datasets, smoke=False):
+        tables["table3-mmd"] = mmd_table(records, datasets)
+    if _with_mmd(records, datasets, smoke=True):
+        tables["smoke-mmd"] = mmd_table(records, datasets, smoke=True)
+    return tables | extra_tables
 
 
 # Renderers.

@@ -148,6 +148,19 @@ KID: Scores = MappingProxyType({})
 TABLE3: Scores = MappingProxyType({})
 
 
+ABLATIONS = MappingProxyType(
+    {
+        "two-stage-joint": "2-Stage VAE, trained jointly (fused)",
+        "two-stage-joint-merged": "2-Stage VAE, trained jointly (both penalties)",
+    }
+)
+
+
+def method_name(method: str) -> str:
+    """Return a method's name in tables and figures, the paper's where it has one."""
+    return ROWS[method].name if method in ROWS else ABLATIONS.get(method, method)
+
+
 def published_fid(method: str, dataset: str, network: str, latent_dim: int) -> Published | None:
     """Return the FID that the paper prints for these settings, or None where it prints none.
 

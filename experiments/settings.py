@@ -10,10 +10,10 @@ SCORING_FIELDS = ("n_fake", "n_real")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One first-stage and one second-stage training, and the scoring of both.
+    """One training run and the scoring of what it gives.
 
-    One run gives two rows of the paper's tables: "VAE (learned gamma)" is the first stage of the
-    two-stage VAE sampled with z ~ N(0, I).
+    A run of the model "two-stage" gives two rows of the paper's tables: "VAE (learned gamma)" is
+    its first stage sampled with z ~ N(0, I). Every other model gives the row of its own name.
     """
 
     preset: str  # quick, lite or paper
@@ -34,6 +34,9 @@ class RunSettings:
     jpeg: bool  # images pass once through JPEG before use, as the authors' CIFAR-10 did
     n_fake: int  # generated images scored
     n_real: int  # test images scored against, at most
+    model: str = "two-stage"  # what models.build is asked for
+    network_options: tuple[tuple[str, int], ...] = ()  # the network's own, by name
+    options: tuple[tuple[str, float], ...] = ()  # the model's own, by name
     trial: int = 0
     seed: int = 0
 
@@ -45,6 +48,8 @@ class RunSettings:
         """Plain JSON types, for the run's settings.json."""
         fields = dataclasses.asdict(self)
         fields["image_shape"] = list(self.image_shape)
+        for name in ("network_options", "options"):
+            fields[name] = dict(getattr(self, name))
         return fields
 
     def training_dict(self) -> dict:
@@ -54,12 +59,23 @@ class RunSettings:
     @property
     def name(self) -> str:
         """The run's folder below the output folder."""
-        return f"{self.dataset}-{self.network}-trial{self.trial}"
+        return f"{self.dataset}-{self.network}-{self.model}-trial{self.trial}"
 
     @property
     def schedule(self) -> str:
         """The schedule in one line, as it stands beside every score."""
-        return f"{self.epochs} + {self.second_epochs} epochs"
+        second = f" + {self.second_epochs}" if self.two_stages else ""
+        return f"{self.epochs}{second} epochs"
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether a second stage is trained after the first."""
+        return self.model == "two-stage"
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The rows of the tables that this run gives."""
+        return ("vae-learned-gamma", "two-stage") if self.two_stages else (self.model,)
 
 
 def differences(old: dict, new: dict) -> list[str]:

@@ -1,17 +1,30 @@
-"""What is trained: the VAE with learned gamma, and the two-stage VAE made of two of them."""
+"""What is trained: the VAE with learned gamma, the two-stage VAE made of two, and the baselines."""
 
 from __future__ import annotations
 
-import numpy as np
+import functools
+import types
 
-from models.networks import dense, infogan
+from models import two_stage, vae
+from models.baselines import flow, joint, wae_mmd
+from models.networks import infogan, resnet, wae
 from models.two_stage import LatentVAE, TwoStageVAE
 from models.vae import VAE, save
 
 __all__ = ["METHODS", "NETWORKS", "VAE", "LatentVAE", "TwoStageVAE", "build", "save"]
 
-METHODS = ("vae-fixed-gamma", "vae-learned-gamma", "two-stage")
-NETWORKS = {"infogan": infogan}
+NETWORKS = {"infogan": infogan, "wae": wae, "resnet": resnet}
+BUILDERS = {
+    "vae-cross-entropy": functools.partial(vae.build, likelihood="cross-entropy"),
+    "vae-fixed-gamma": functools.partial(vae.build, learn_gamma=False),
+    "vae-learned-gamma": vae.build,
+    "vae-flow": flow.build,
+    "wae-mmd": wae_mmd.build,
+    "two-stage": two_stage.build,
+    "two-stage-joint": functools.partial(joint.build, form="fused"),
+    "two-stage-joint-merged": functools.partial(joint.build, form="merged"),
+}
+METHODS = tuple(BUILDERS)
 
 
 def build(
@@ -24,6 +37,8 @@ def build(
     initial_log_gamma: float = 0.0,
     gamma_speed: float = 1.0,
     seed: int = 0,
+    network_options: dict | None = None,
+    **options,
 ) -> VAE | TwoStageVAE:
     """A fresh model, its weights drawn from ``seed``.
 
@@ -35,34 +50,34 @@ def build(
         momentum: decay of the batch normalisation's moving averages, 0.999 in the paper's code.
         initial_log_gamma, gamma_speed: see :class:`models.VAE`; of both stages.
         seed: for the initial weights and the noise of training.
+        network_options: arguments of the network's encoder and decoder, such as ``base_dim``.
+        options: the method's own, see the ``build`` functions in :mod:`models.baselines`.
 
     Raises:
         ValueError: for an unknown method or network, or a shape the network can't take.
     """
-    if method not in METHODS:
+    if method not in BUILDERS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if network not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}; got {network!r}.")
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
-    parts = NETWORKS[network]
-    seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(6) // 2]
-    gamma = {"initial_log_gamma": initial_log_gamma, "gamma_speed": gamma_speed}
-    first = VAE(
-        parts.encoder(image_shape, latent_dim, momentum=momentum, seed=seeds[0]),
-        parts.decoder(image_shape, latent_dim, momentum=momentum, seed=seeds[1]),
-        learn_gamma=method != "vae-fixed-gamma",
-        seed=seeds[2],
-        name="first_stage",
-        **gamma,
+    return BUILDERS[method](
+        with_options(NETWORKS[network], network_options or {}),
+        image_shape,
+        latent_dim,
+        momentum=momentum,
+        initial_log_gamma=initial_log_gamma,
+        gamma_speed=gamma_speed,
+        seed=seed,
+        **options,
     )
-    if method != "two-stage":
-        return first
-    second = LatentVAE(
-        dense.encoder(latent_dim, seed=seeds[3]),
-        dense.decoder(latent_dim, seed=seeds[4]),
-        seed=seeds[5],
-        name="second_stage",
-        **gamma,
+
+
+def with_options(parts, options: dict):
+    """A module of :mod:`models.networks` whose builders have some arguments set."""
+    return types.SimpleNamespace(
+        encoder=functools.partial(parts.encoder, **options),
+        decoder=functools.partial(parts.decoder, **options),
+        FEATURES=parts.FEATURES,
     )
-    return TwoStageVAE(first, second)

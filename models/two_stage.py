@@ -13,7 +13,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from models import vae
 from models.layers import PACKAGE, GaussianSampler
+from models.networks import dense, part_seeds
 from models.optimizer import adam
 from models.vae import VAE, check_latents, predict, save, standard_normal
 
@@ -174,3 +176,24 @@ class TwoStageVAE:
         from models.export import export_saved_model
 
         export_saved_model(self, folder)
+
+
+def build(
+    parts, image_shape, latent_dim: int = 64, *, momentum: float = 0.999, seed: int = 0, **gamma
+) -> TwoStageVAE:
+    """A fresh two-stage VAE whose first stage is on a network, ``parts``.
+
+    Arguments as :func:`models.build`'s; ``gamma`` are both stages' arguments about their gammas.
+    """
+    seeds = part_seeds(seed, 6)
+    first = vae.build(
+        parts, image_shape, latent_dim, momentum=momentum, seed=seed, name="first_stage", **gamma
+    )
+    second = LatentVAE(
+        dense.encoder(latent_dim, seed=seeds[3]),
+        dense.decoder(latent_dim, seed=seeds[4]),
+        seed=seeds[5],
+        name="second_stage",
+        **gamma,
+    )
+    return TwoStageVAE(first, second)

@@ -12,6 +12,7 @@ from keras import ops
 
 from models import losses
 from models.layers import PACKAGE, GaussianSampler
+from models.networks import part_seeds
 
 LIKELIHOODS = ("gaussian", "cross-entropy")
 PREDICT_BATCH = 500
@@ -243,6 +244,30 @@ class VAE(keras.Model):
                 f"{images.dtype} {images.shape}."
             )
         return images
+
+
+def build(
+    parts,
+    image_shape,
+    latent_dim: int = 64,
+    *,
+    momentum: float = 0.999,
+    seed: int = 0,
+    name: str = "vae",
+    **arguments,
+) -> VAE:
+    """A fresh VAE on a network, ``parts``, a module of :mod:`models.networks`.
+
+    Arguments as :func:`models.build`'s; ``arguments`` are the VAE's own.
+    """
+    seeds = part_seeds(seed, 3)
+    return VAE(
+        parts.encoder(image_shape, latent_dim, momentum=momentum, seed=seeds[0]),
+        parts.decoder(image_shape, latent_dim, momentum=momentum, seed=seeds[1]),
+        seed=seeds[2],
+        name=name,
+        **arguments,
+    )
 
 
 def save(model: keras.Model, path) -> None:

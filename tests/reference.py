@@ -81,15 +81,19 @@ def spectral(kernel, u):
     return kernel / sigma, sigma
 
 
-def infogan_encoder(x, weights):
-    """weights: dict name -> arrays in float64; see test_vae.py for the names."""
+def infogan_features(x, weights):
+    """The last hidden layer. weights: name -> arrays in float64; see test_vae.py for the names."""
     h = conv2d(x, spectral(weights["conv1/kernel"], weights["conv1/u"])[0], 2)
     h = lrelu(h + weights["conv1/bias"])
     h = conv2d(h, spectral(weights["conv2/kernel"], weights["conv2/u"])[0], 2)
     h = lrelu(batch_norm(h + weights["conv2/bias"], weights["bn2/gamma"], weights["bn2/beta"]))
     h = h.reshape(len(x), -1)
     h = h @ spectral(weights["dense3/kernel"], weights["dense3/u"])[0] + weights["dense3/bias"]
-    h = lrelu(batch_norm(h, weights["bn3/gamma"], weights["bn3/beta"]))
+    return lrelu(batch_norm(h, weights["bn3/gamma"], weights["bn3/beta"]))
+
+
+def infogan_encoder(x, weights):
+    h = infogan_features(x, weights)
     h = h @ spectral(weights["dense4/kernel"], weights["dense4/u"])[0] + weights["dense4/bias"]
     kappa = h.shape[1] // 2
     return h[:, :kappa], 1e-6 + softplus(h[:, kappa:])
@@ -139,3 +143,37 @@ def gaussian_gradient(x, x_hat, log_gamma):
     """d gaussian / d log g = sum(1 - ((x - x_hat) / g)^2), per example."""
     error = ((x - x_hat) / np.exp(log_gamma)).reshape(len(x), -1)
     return (1 - error**2).sum(axis=1)
+
+
+def planar_flows(z, parameters):
+    """z (n, kappa) through planar flows with parameters (n, K, 2 kappa + 1): w, u, b.
+
+    Returns z_K and sum log(1 + (1 - tanh^2) w.u_hat), one example and one flow at a time.
+    """
+    kappa = z.shape[1]
+    transformed, log_det = z.copy(), np.zeros(len(z))
+    for i, flows in enumerate(parameters):
+        for flow in flows:
+            w, u, b = flow[:kappa], flow[kappa:-1], flow[-1]
+            allowed = np.log1p((np.e - 1) * np.exp(w @ u)) - 1  # w.u_hat
+            u_hat = u + (allowed - w @ u) * w / (w @ w)
+            h = np.tanh(w @ transformed[i] + b)
+            transformed[i] += u_hat * h
+            log_det[i] += np.log(1 + (1 - h**2) * (w @ u_hat))
+    return transformed, log_det
+
+
+def mmd2(a, b):
+    """Unbiased squared MMD, inverse multiquadratics of seven scales, by a loop over all pairs."""
+
+    def kernel(p, q):
+        squared = ((p - q) ** 2).sum()
+        widths = [2 * a.shape[1] * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+        return sum(width / (width + squared) for width in widths)
+
+    def within(x):
+        pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if i != j]
+        return sum(kernel(x[i], x[j]) for i, j in pairs) / len(pairs)
+
+    between = sum(kernel(p, q) for p in a for q in b) / (len(a) * len(b))
+    return within(a) + within(b) - 2 * between

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -59,20 +60,21 @@ def test_end_to_end(tmp_path, capsys):
     for name in (
         "real",
         "samples",
-        "samples-stage1",
-        "samples-stage2",
+        "samples-vae-learned-gamma",
+        "samples-two-stage",
         "reconstructions",
         "curves",
     ):
-        picture = tmp_path / "mnist-infogan-trial0" / "figures" / f"{name}.png"
+        picture = tmp_path / "mnist-infogan-two-stage-trial0" / "figures" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "mnist-infogan-trial0" / "saved_model" / "1" / "saved_model.pb").exists()
+    folder = tmp_path / "mnist-infogan-two-stage-trial0"
+    assert (folder / "saved_model" / "1" / "saved_model.pb").exists()
 
     # The same command again does nothing anew.
-    before = (tmp_path / "mnist-infogan-trial0" / "records.json").stat().st_mtime_ns
+    before = (folder / "records.json").stat().st_mtime_ns
     code, _, err = run(capsys, *arguments)
     assert code == 0
-    assert (tmp_path / "mnist-infogan-trial0" / "records.json").stat().st_mtime_ns == before
+    assert (folder / "records.json").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "results.json").read_text()) == records
 
     # Other settings into the same folder are refused before anything happens.
@@ -84,10 +86,14 @@ def test_end_to_end(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "--all, or --datasets"),
+        ([], "--all, --tables, or --datasets"),
         (["--all", "--preset", "slow"], "unknown preset 'slow': expected one of quick"),
         (["--datasets", "svhn"], "unknown data set 'svhn': expected one of mnist"),
-        (["--all", "--methods", "gan"], "unknown method 'gan': expected one of vae-learned"),
+        (["--all", "--methods", "gan"], "unknown method 'gan': expected one of vae-cross"),
+        (["--all", "--tables", "4"], "unknown table '4': expected one of 1, 2, kid, 3, all"),
+        (["--tables", "2", "--datasets", "mnist"], "have no such data sets and methods"),
+        (["--all", "--network", "unet"], "unknown network 'unet': expected one of infogan"),
+        (["--datasets", "mnist", "--network", "wae"], "mnist with wae: "),
         (["--all", "--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--all", "--epochs", "few"], "invalid int value: 'few'"),
         (["--all", "--images", "1"], "--images must be at least 2"),
@@ -168,13 +174,13 @@ def test_dry_run_prints_the_plan(capsys, tmp_path, monkeypatch):
     code, out, err = run(capsys, *arguments)
     assert code == 0, err
     lines = out.splitlines()
-    mnist = next(line for line in lines if line.startswith("mnist-infogan-trial0"))
+    mnist = next(line for line in lines if line.startswith("mnist-infogan-two-stage-trial0"))
     # 937 steps x (400 x 0.1 s + 800 x 0.02 s) + 50,000 images x 1 ms, in hours
     assert "375" not in mnist.split("400 + 800")[0]
     assert "374,800 + 749,600" in mnist
     assert mnist.endswith("14.6 h")
     assert "60,000" in mnist
-    cifar = next(line for line in lines if line.startswith("cifar10-infogan-trial0"))
+    cifar = next(line for line in lines if line.startswith("cifar10-infogan-two-stage-trial0"))
     assert "1000 + 2000" in cifar
     assert not (tmp_path / "out").exists()
 
@@ -190,17 +196,27 @@ def test_calibration_times_both_stages():
     assert pace.image is None
 
 
-def test_parameter_counts_are_the_models():
-    import numpy as np
+def test_tables_and_methods_choose_the_cells():
+    def cells(**options):
+        chosen = {"datasets": None, "methods": None, "tables": None, **options}
+        plan = planning.make_plan(preset="paper", out=Path("out"), command="", **chosen)
+        return {(s.dataset, m) for s in plan.runs for m in plan.rows(s)}, plan
 
-    from experiments import presets
-    from training.train import build
-
-    for dataset in ("mnist", "cifar10"):
-        settings = presets.resolve("paper", dataset)
-        model = build(settings)
-        counted = [
-            sum(int(np.prod(v.shape)) for v in stage.trainable_variables)
-            for stage in (model.first, model.second)
-        ]
-        assert planning.parameter_counts(settings) == tuple(counted)
+    default, plan = cells()
+    assert len(default) == 8
+    assert len(plan.runs) == 4
+    methods = {
+        *("vae-cross-entropy", "vae-fixed-gamma", "vae-learned-gamma", "vae-flow", "wae-mmd"),
+        *("two-stage", "two-stage-joint", "two-stage-joint-merged"),
+    }
+    one, plan = cells(tables=["1"])
+    assert one == {(d, m) for d in ("mnist", "fashion_mnist", "cifar10", "celeba") for m in methods}
+    assert len(plan.runs) == 4 * 7  # learned gamma comes with two-stage
+    two, plan = cells(tables=["2"])
+    assert {d for d, _ in two} == {"celeba140"}
+    assert {s.network for s in plan.runs} == {"wae"}
+    assert {(s.epochs, s.second_epochs, s.halve_every) for s in plan.runs} == {(70, 70, 30)}
+    assert cells(tables=["all"])[0] == one | two
+    narrowed = cells(tables=["1"], datasets=["mnist"], methods=["two-stage"])[0]
+    assert narrowed == {("mnist", "two-stage")}
+    assert {m for _, m in cells(datasets=["mnist"], methods=["all"])[0]} == methods

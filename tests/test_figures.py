@@ -153,6 +153,123 @@ def test_curves_of_nothing_are_refused(tmp_path, history):
     assert not list(tmp_path.iterdir())
 
 
+def test_neighbours_stand_under_their_samples(tmp_path):
+    samples, nearest = made_up_images(3, 8, 8), made_up_images(6, 8, 8, seed=1)
+    nearest = nearest.reshape(3, 2, 8, 8, 1)
+    page = read(figures.neighbours(samples, nearest, tmp_path / "n.png", columns=2, scale=2))
+    gap = figures.GAP
+    left = page.shape[1] - (2 * (16 + gap) + gap)
+    top = 0
+    for start in (0, 2):
+        for source in (samples, nearest[:, 0], nearest[:, 1]):
+            picture = figures.tile(source[start : start + 2], 2, 2)
+            shown = page[top : top + picture.shape[0], left : left + picture.shape[1]]
+            np.testing.assert_array_equal(shown, picture)
+            assert (page[top : top + 18, :left] < 128).any()  # its label is drawn
+            top += 16 + gap
+        top += 10
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8, 1), (2, 1, 8, 8, 1), (3, 1, 8, 4, 1)])
+def test_neighbours_of_another_shape_are_refused(tmp_path, shape):
+    with pytest.raises(ValueError, match="nearest images"):
+        figures.neighbours(made_up_images(3, 8, 8), np.zeros(shape, np.uint8), tmp_path / "n.png")
+
+
+def test_interpolations_have_a_row_each(tmp_path):
+    images = made_up_images(6, 8, 8, 3)
+    rows = images.reshape(2, 3, 8, 8, 3)
+    page = read(figures.interpolations(rows, tmp_path / "i.png", scale=2))
+    np.testing.assert_array_equal(page, figures.tile(images, columns=3, scale=2))
+    with pytest.raises(ValueError, match="rows of images"):
+        figures.interpolations(images, tmp_path / "i.png")
+
+
+def dots(page: np.ndarray, colour: str) -> int:
+    """How many pixels have (almost) a colour."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int((np.abs(page.astype(int) - rgb).max(axis=-1) <= 2).sum())
+
+
+def test_gamma_curves_draw_every_run(tmp_path):
+    learned = {"log_gamma": list(np.linspace(0, -2, 30)), "rmse": list(np.linspace(0.3, 0.1, 30))}
+    fixed = {"log_gamma": [0.0] * 30, "rmse": list(np.linspace(0.3, 0.2, 30))}
+    one = read(figures.gamma_curves({"learned gamma": learned}, tmp_path / "1.png"))
+    two = read(figures.gamma_curves({"learned": learned, "fixed": fixed}, tmp_path / "2.png"))
+    assert has_colour(one, figures.BLUE)
+    assert not has_colour(one, figures.VERMILLION)
+    half = two.shape[1] // 2
+    for panel in (two[:, :half], two[:, half:]):
+        assert has_colour(panel, figures.BLUE)
+        assert has_colour(panel, figures.VERMILLION)
+
+
+def test_gamma_curves_leave_out_what_was_not_recorded(tmp_path):
+    page = read(
+        figures.gamma_curves({"a": {"log_gamma": [0.0, -1.0]}, "b": {}}, tmp_path / "g.png")
+    )
+    half = page.shape[1] // 2
+    assert has_colour(page[:, :half], figures.BLUE)
+    assert not has_colour(page[:, half + 20 :], figures.BLUE)
+
+
+def test_posterior_variances_tell_active_dimensions_apart(tmp_path):
+    few = read(figures.posterior_variances([0.9, 0.01, 0.95, 1.0], tmp_path / "a.png"))
+    many = read(figures.posterior_variances([0.02, 0.01, 0.95, 0.03], tmp_path / "b.png"))
+    none = read(figures.posterior_variances([0.9, 0.8], tmp_path / "c.png"))
+    assert 0 < dots(few, figures.VERMILLION) < dots(many, figures.VERMILLION)
+    assert not has_colour(none, figures.VERMILLION)
+    raised = read(figures.posterior_variances([0.4, 0.6], tmp_path / "d.png", threshold=0.7))
+    assert not has_colour(raised, figures.BLUE)
+
+
+def test_strips_stand_under_the_posterior_variances(tmp_path):
+    strips = [("$made up$", made_up_images(6, 8, 8)), ("b", made_up_images(4, 8, 8, seed=1))]
+    path = figures.posterior_variances([0.1, 0.9], tmp_path / "v.png", strips, scale=4)
+    page = read(path)
+    alone = read(figures.posterior_variances([0.1, 0.9], tmp_path / "alone.png"))
+    plot = alone[:-10]  # without the space below it
+    np.testing.assert_array_equal(page[: plot.shape[0], : plot.shape[1]], plot)
+    bottom = page.shape[0]
+    for _, images in reversed(strips):
+        picture = figures.tile(images, len(images), 4)
+        rows = page[bottom - picture.shape[0] : bottom]
+        lefts = [
+            x
+            for x in range(page.shape[1] - picture.shape[1] + 1)
+            if np.array_equal(rows[2:-2, x : x + picture.shape[1]], picture[2:-2])
+        ]
+        assert len(lefts) == 1
+        assert (rows[:, : lefts[0]] < 128).any()  # its label is drawn
+        bottom -= picture.shape[0] - figures.GAP
+
+
+@pytest.mark.parametrize("variances", [[], [[0.1]], [-0.1], [float("nan")]])
+def test_other_variances_are_refused(tmp_path, variances):
+    with pytest.raises(ValueError, match="expected variances"):
+        figures.posterior_variances(variances, tmp_path / "v.png")
+
+
+def test_spectra_draw_the_gaussian_as_the_reference(tmp_path):
+    values = {"Z": [9.0, 4.0, 1.0], "U": [5.0, 4.5, 4.0]}
+    without = read(figures.spectra(values, tmp_path / "a.png"))
+    page = read(figures.spectra({**values, "Gaussian": [5.1, 4.6, 4.1]}, tmp_path / "b.png"))
+    for colour in (figures.BLUE, figures.VERMILLION):
+        assert has_colour(page, colour)
+    assert not has_colour(page, figures.GREEN)
+    assert dots(page, figures.INK) > dots(without, figures.INK) + 100
+
+
+def test_figures_of_nothing_or_of_too_much_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="to draw"):
+        figures.gamma_curves({"a": {"rmse": []}}, tmp_path / "g.png")
+    with pytest.raises(ValueError, match="to draw"):
+        figures.spectra({}, tmp_path / "s.png")
+    with pytest.raises(ValueError, match="'a', 'b', 'c', 'd', 'e'"):
+        figures.spectra({name: [1.0] for name in "abcde"}, tmp_path / "s.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_same_input_gives_the_same_file(tmp_path):
     history = {"first": made_up_history(5)}
     a = figures.curves(history, tmp_path / "a.png").read_bytes()

@@ -41,7 +41,8 @@ def test_lite_is_a_tenth_with_full_scoring():
 
 def test_quick_uses_bundled_data_under_names_that_say_so():
     names = [presets.resolve("quick", d).dataset for d in presets.DATASETS]
-    assert names == ["mnist", "fashion_mnist", "cifar10-standin", "celeba-standin"]
+    standins = ["cifar10-standin", "celeba-standin", "celeba140-standin"]
+    assert names == ["mnist", "fashion_mnist", *standins]
     sources = [presets.resolve("quick", d).source for d in presets.DATASETS]
     assert all(s.endswith(("-sample", "-standin")) for s in sources)
 

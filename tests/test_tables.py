@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate import tables
-from evaluate.tables import Table, fid_table, kid_table, smoke_table
+from evaluate.tables import Table, extra_table, fid_table, kid_table, mmd_table, smoke_table
+from experiments import paper
 
 SMOKE = {
     "data_source": "mnist-sample",
@@ -210,6 +211,33 @@ def test_table_2_is_for_the_wae_network():
     assert (got["Paper"], got["Difference"], got["Within 2 std"]) == ("34", "+1.0", "")
 
 
+def test_table_2_stands_apart_from_table_1():
+    records = [made_up(), made_up(dataset="celeba140", network="wae", fid=35.0)]
+    built = tables.all_tables(records)
+    assert list(built) == ["fid-paper", "kid-paper", "fid-table2-paper", "kid-table2-paper"]
+    assert "Table 2" in built["fid-table2-paper"].title
+    assert "Table 2" not in built["fid-paper"].title + built["kid-paper"].title
+    assert {r["Data set"] for r in rows(built["fid-table2-paper"])} == {"celeba140"}
+    assert "celeba140" not in {r["Data set"] for r in rows(built["fid-paper"])}
+    assert len(built["fid-paper"].rows) == 4 * 14
+    second = built["fid-table2-paper"]
+    assert [(r["Method"], r["Paper"], r["Ours"]) for r in rows(second)] == [
+        ("VAE", "63", ""),
+        ("WAE-GAN, quoted [1]", "42", ""),
+        ("WAE-MMD", "55", ""),
+        ("2-Stage VAE", "34", "35.0"),
+    ]
+    assert list(tables.all_tables(records, ["celeba140"])) == list(built)[2:]
+    assert list(tables.all_tables(records, ["mnist"])) == list(built)[:2]
+    assert len(tables.all_tables(records, ["mnist"])["fid-paper"].rows) == 14
+
+
+def test_another_network_on_table_2s_data_says_so():
+    record = made_up(dataset="celeba140", network="infogan")
+    got = [r for r in rows(fid_table([record], "paper", ["celeba140"])) if r["Ours"]]
+    assert [(r["Method"], r["Paper"]) for r in got] == [("2-Stage VAE, network infogan", "")]
+
+
 def test_one_trial_twice_is_refused():
     with pytest.raises(ValueError, match="two for trial 0 of two-stage on mnist"):
         fid_table([made_up(), made_up()], "paper")
@@ -245,6 +273,108 @@ def test_smoke_table_names_its_scores():
     inception = row(smoke_table([made_up(smoke=True)], "paper"))
     assert (inception["smoke-fid"], inception["smoke-kid"]) == ("14", "0.0123")
     assert "fd-random" not in inception
+
+
+# Table 3, and more than the paper.
+
+MMD = {
+    "mmd_z": 0.0321,
+    "mmd_u": 0.00123,
+    "mmd_floor": 1e-5,
+    "mmd_floor_std": 3.4e-4,
+    "mmd_kernel": "IMQ: made-up formula",
+    "mmd_n": 10000,
+}
+EXTRA = {"precision": 0.75, "recall": 0.5, "density": 1.25, "coverage": 0.625}
+
+
+def test_mmd_table_has_an_empty_published_column_and_the_reason():
+    table = mmd_table([made_up(**MMD)])
+    assert row(table) == {
+        "Data set": "MNIST",
+        "Method": "2-Stage VAE",
+        "Paper": "",
+        "q(z), first stage": "0.0321",
+        "q(u), second stage": "0.00123",
+        "N(0, I) itself": "1e-05 ± 0.00034",
+        "Trials": "1",
+        "Schedule": "paper: 400 + 800 epochs",
+        "Samples": "10,000",
+        "Kernel": "IMQ [1]",
+    }
+    assert table.title.startswith("Table 3")
+    assert paper.TABLE3_MISSING in table.notes
+    assert "[1] IMQ: made-up formula" in table.notes
+    assert any("without bias" in note for note in table.notes)
+
+
+def test_mmd_counts_a_training_once_and_averages_over_trials():
+    # 0.01, 0.02, 0.03: mean 0.02, sample standard deviation 0.01
+    records = [
+        made_up(trial=i, seed=i, protocol=p, features=f, **MMD | {"mmd_z": 0.01 * (i + 1)})
+        for i in range(3)
+        for p in ("paper", "standard")
+        for f in ("inception-2015-12-05", "inception-local-1")
+    ]
+    got = row(mmd_table(records))
+    assert (got["q(z), first stage"], got["Trials"]) == ("0.02 ± 0.01", "3")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mmd_kernel": "RBF: another"},
+        {"mmd_n": 5000},
+        {"schedule": "10 + 20 epochs"},
+        {"method": "two-stage-joint"},
+        {"network": "resnet"},
+    ],
+)
+def test_mmds_of_different_experiments_are_never_averaged(changes):
+    other = made_up(trial=1, seed=1, **MMD | {"mmd_z": 0.5} | changes)
+    table = mmd_table([made_up(**MMD), other])
+    assert sorted(r["q(z), first stage"] for r in rows(table)) == ["0.0321", "0.5"]
+
+
+def test_extra_table_says_that_it_is_not_the_papers():
+    table = extra_table([made_up(**EXTRA), made_up(protocol="standard")], "paper")
+    got = row(table, data_set="MNIST")
+    scores = (got["Precision"], got["Recall"], got["Density"], got["Coverage"])
+    assert scores == ("0.750", "0.500", "1.250", "0.625")
+    assert table.title.startswith("More than the paper")
+    assert "Paper" not in table.header
+    assert any("Not in the paper" in note for note in table.notes)
+
+
+def test_tables_appear_only_with_their_numbers():
+    plain = [made_up(), made_up(protocol="standard"), made_up(**SMOKE)]
+    before = tables.all_tables(plain)
+    assert list(before) == [
+        *("fid-paper", "kid-paper", "smoke-paper"),
+        *("fid-standard", "kid-standard"),
+    ]
+    lost = made_up(**MMD, **EXTRA, trial=1, seed=1, status="failed: stopped")
+    assert list(tables.all_tables([*plain, lost])) == list(before)
+    with_mmd = tables.all_tables([plain[0] | MMD, *plain[1:]])
+    assert set(with_mmd) - set(before) == {"table3-mmd"}
+    assert all(with_mmd[stem] == before[stem] for stem in before)
+    with_extra = tables.all_tables([plain[0] | EXTRA, *plain[1:]])
+    assert set(with_extra) - set(before) == {"extra-paper"}
+    assert list(with_extra)[-1] == "extra-paper"
+    assert all(with_extra[stem] == before[stem] for stem in before)
+
+
+def test_smoke_runs_have_an_mmd_and_an_extra_table_of_their_own():
+    record = made_up(**SMOKE, **MMD, **EXTRA)
+    built = tables.all_tables([record], ["mnist"])
+    assert list(built) == ["smoke-paper", "smoke-mmd", "smoke-extra-paper"]
+    for table in built.values():
+        assert "Smoke scores" in table.title
+        assert not {"Paper", "Ours"} & set(table.header)
+        assert row(table)["Data set"] == "mnist-sample"
+    assert not mmd_table([record]).rows
+    assert not extra_table([record], "paper").rows
+    assert tables.all_tables([record], ["celeba"]) == {}
 
 
 # Failures and notes.
@@ -285,6 +415,7 @@ def test_caveats_stand_under_every_table_that_uses_them():
         fid_table([made_up(**note, **place)], "paper", run_only=True),
         kid_table([made_up(**note, **place)], "paper", run_only=True),
         smoke_table([made_up(**note, **place, smoke=True)], "paper"),
+        extra_table([made_up(**note, **place, **EXTRA)], "paper"),
     ):
         got = row(table)
         assert table.notes[-2:] == ("[1] made-up place", "[2] made-up caveat")

@@ -26,6 +26,12 @@ def images(n=64, shape=SHAPE, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
+def ramps(n=128, seed=0):
+    """8 x 8 images along a line: one ramp, more or less bright."""
+    t = np.random.default_rng(seed).random((n, 1, 1, 1))
+    return (np.linspace(0, 255, 64).reshape(1, *SHAPE) * t).astype("uint8")
+
+
 def named(network):
     """The network's weights in float64 by "layer/weight"; spectral norm's u under its layer."""
     found = {}
@@ -105,6 +111,40 @@ def test_first_stage_objective_is_numpys(log_gamma):
     np.testing.assert_allclose(terms.loss, kl + rec, rtol=1e-5)
     computed = tape.gradient(loss, vae.log_gamma_weight.value)
     assert float(computed) == pytest.approx(gradient, rel=1e-5)
+
+
+def test_cross_entropy_objective_is_numpys():
+    vae = scrambled(
+        models.VAE(
+            infogan.encoder(SHAPE, KAPPA),
+            infogan.decoder(SHAPE, KAPPA),
+            likelihood="cross-entropy",
+            initial_log_gamma=-1.0,  # must not matter
+            seed=0,
+        )
+    )
+    assert all(v is not vae.log_gamma_weight for v in vae.trainable_variables)
+    batch = images(6)
+    x = batch / 255.0
+    eps = noise_of(vae.sampler, (6, KAPPA))
+    mu, sd = reference.infogan_encoder(x, named(vae.encoder))
+    x_hat = reference.infogan_decoder(mu + sd * eps, named(vae.decoder), SHAPE)
+    kl = reference.kl(mu, sd)
+    rec = -(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat)).sum(axis=(1, 2, 3))
+
+    terms = vae.objective(vae.observe(batch), training=True)
+    np.testing.assert_allclose(terms.reconstruction, rec, rtol=1e-5)
+    np.testing.assert_allclose(terms.loss, kl + rec, rtol=1e-5)
+
+
+def test_cross_entropy_trains_without_gamma():
+    vae = models.VAE(
+        infogan.encoder(SHAPE, KAPPA), infogan.decoder(SHAPE, KAPPA), likelihood="cross-entropy"
+    )
+    vae.compile(optimizer=adam(1e-3))
+    history = vae.fit(ramps(), batch_size=32, epochs=3, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert vae.gamma == 1.0
 
 
 def test_second_stage_objective_is_numpys():

@@ -17,6 +17,7 @@ from training.plan import Plan, disk_bytes, memory_bytes
 from training.train import build
 
 WARM_UP, TIMED = 2, 4
+ENOUGH = 10.0  # seconds after which one timed step has to do
 SCORED = 32  # images sent through the feature network
 
 
@@ -31,17 +32,26 @@ class Pace:
 
 def _seconds(action) -> float:
     times = []
+    begin = time.perf_counter()
     for i in range(WARM_UP + TIMED):
         start = time.perf_counter()
         action()
         if i >= WARM_UP:
             times.append(time.perf_counter() - start)
+            if time.perf_counter() - begin > ENOUGH:
+                break
     return statistics.median(times)
+
+
+def kind(settings: RunSettings) -> tuple:
+    """What runs of about one pace share: a baseline costs about what a first stage does."""
+    network = (settings.network, settings.network_options)
+    return network, settings.image_shape, settings.batch_size
 
 
 def measure(settings: RunSettings, extractor: Extractor | None) -> Pace:
     """Times training steps and feature extraction on random images of the run's shape."""
-    model = build(settings)
+    model = build(settings.replace(model="two-stage", options=()))
     rng = np.random.default_rng(0)
     shape = (settings.batch_size, *settings.image_shape)
     images = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -61,12 +71,12 @@ def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, fl
     """Training and scoring time of one run."""
     steps = data.spec(settings.source).n_train // settings.batch_size
     training = settings.epochs * steps * pace.first
-    if 2 in plan.stages:
+    if plan.trains_second(settings):
         training += settings.second_epochs * steps * pace.second
     if pace.image is None:
         return training, None
     n_real = min(settings.n_real, data.spec(settings.source).n_test)
-    images = n_real + settings.n_fake * len(plan.stages) * len(plan.protocols)
+    images = n_real + settings.n_fake * len(plan.rows(settings)) * len(plan.protocols)
     return training, images * pace.image
 
 
@@ -83,11 +93,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def describe(plan: Plan, paces: dict[tuple[int, int, int], Pace]) -> str:
+def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
     """The plan as text: a line per run, then the totals.
 
     Args:
-        paces: by image shape.
+        paces: by :func:`kind` of run.
     """
     header = ("run", "methods", "epochs", "steps", "images", "scored", "memory", "disk", "time")
     rows = [header]
@@ -95,18 +105,18 @@ def describe(plan: Plan, paces: dict[tuple[int, int, int], Pace]) -> str:
     for settings in plan.runs:
         spec = data.spec(settings.source)
         steps = spec.n_train // settings.batch_size
-        training, scoring = seconds_of(settings, plan, paces[settings.image_shape])
+        training, scoring = seconds_of(settings, plan, paces[kind(settings)])
         total += training + (scoring or 0.0)
         scoring_known &= scoring is not None
-        second = settings.second_epochs if 2 in plan.stages else 0
+        second = settings.second_epochs if plan.trains_second(settings) else 0
         rows.append(
             (
                 settings.name,
-                ", ".join(plan.methods),
+                ", ".join(plan.rows(settings)),
                 f"{settings.epochs} + {second}",
                 f"{settings.epochs * steps:,} + {second * steps:,}",
                 f"{spec.n_train:,}",
-                f"{settings.n_fake:,} x {len(plan.stages) * len(plan.protocols)}",
+                f"{settings.n_fake:,} x {len(plan.rows(settings)) * len(plan.protocols)}",
                 f"{memory_bytes(settings) / 2**30:.1f} GiB",
                 f"{disk_bytes(settings, plan) / 2**30:.1f} GiB",
                 duration(training + (scoring or 0.0)),

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-HISTORY_FIELDS = ("epoch", "loss", "kl", "reconstruction", "log_gamma", "learning_rate", "seconds")
+LOGGED = ("loss", "kl", "reconstruction", "log_gamma", "rmse")
+HISTORY_FIELDS = ("epoch", *LOGGED, "learning_rate", "seconds")
 
 
 def halving(learning_rate: float, every: int) -> keras.callbacks.LearningRateScheduler:
@@ -33,7 +35,10 @@ class History:
         self.rows: list[dict] = []
         if self.path.exists():
             with self.path.open(newline="") as file:
-                self.rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+                self.rows = [
+                    {field: float(row.get(field, "nan")) for field in HISTORY_FIELDS}
+                    for row in csv.DictReader(file)
+                ]
 
     def truncate(self, epochs: int) -> None:
         """Keeps the rows of the first ``epochs`` epochs."""
@@ -76,6 +81,25 @@ class HistoryLog(keras.callbacks.Callback):
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.monotonic() - self._start, 3)
         self.history.append(row)
+
+
+class PixelError(keras.callbacks.Callback):
+    """Adds to each epoch's figures ``rmse``, the root mean squared pixel error of reconstructions.
+
+    Of held-out images in [0, 1], from one seeded z each, in inference mode: unlike the loss it can
+    be compared between gammas and between methods.
+
+    Args:
+        images: ``(n, h, w, c)`` uint8.
+    """
+
+    def __init__(self, images: np.ndarray):
+        super().__init__()
+        self.images = images
+
+    def on_epoch_end(self, epoch, logs=None):
+        error = self.model.reconstruct(self.images, seed=0) - self.images / np.float32(255)
+        logs["rmse"] = float(np.sqrt(np.mean(np.square(error))))
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 import data
+import models
 from data.jpeg import jpeg_round_trip
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
 from experiments.settings import RunSettings, trial_seed
+from models.networks import dense
 from training.train import check_settings
 
 MIB = 2**20
@@ -39,11 +42,13 @@ class Plan:
     protocols: tuple[str, ...] = PROTOCOLS
     deterministic: bool = False
 
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """Which stages are sampled and scored."""
-        stage = {"vae-learned-gamma": 1, "two-stage": 2}
-        return tuple(sorted(stage[method] for method in self.methods))
+    def rows(self, settings: RunSettings) -> tuple[str, ...]:
+        """The methods that a run is scored as."""
+        return tuple(method for method in settings.methods if method in self.methods)
+
+    def trains_second(self, settings: RunSettings) -> bool:
+        """Whether a run needs its second stage."""
+        return "two-stage" in self.rows(settings)
 
     def folder(self, settings: RunSettings) -> Path:
         """The run's folder."""
@@ -53,33 +58,35 @@ class Plan:
 def make_plan(
     *,
     preset: str,
-    datasets: list[str],
-    methods: list[str],
+    datasets: list[str] | None,
+    methods: list[str] | None,
     out: Path,
     command: str,
+    tables: list[str] | None = None,
     trials: int = 1,
     seed: int = 0,
     epochs: int | None = None,
     second_epochs: int | None = None,
     images: int | None = None,
     jpeg: bool | None = None,
+    network: str | None = None,
     **common,
 ) -> Plan:
     """Resolves the command's options into a :class:`Plan`.
 
     Args:
-        preset, datasets, methods: names; see :mod:`experiments.presets`.
+        preset: a name; see :mod:`experiments.presets`.
+        datasets, methods, tables: names. ``tables`` gives the data sets and methods of these
+            tables, narrowed by the other two; without it the default is Table 1's data sets and
+            the two methods that one run gives. "all" stands for all methods or all tables.
         trials: independent runs of each, with seeds derived from ``seed``.
-        epochs, second_epochs, images, jpeg: in place of the preset's, if not None.
+        epochs, second_epochs, images, jpeg, network: in place of the preset's, if not None.
         common: the plan's other fields.
 
     Raises:
         UserError: for an unknown name or a number out of range.
     """
-    for name in datasets:
-        _known("data set", name, presets.DATASETS)
-    for name in methods:
-        _known("method", name, presets.METHODS)
+    cells = _cells(datasets, methods, tables)
     for name, value in (("--trials", trials), ("--epochs", epochs), ("--images", images)):
         if value is not None and value < 1:
             raise UserError(f"{name} must be at least 1, got {value}.")
@@ -89,7 +96,10 @@ def make_plan(
         raise UserError(f"--seed must be from 0 to 2^31 - 1, got {seed}.")
     if images is not None and images < 2:
         raise UserError(f"--images must be at least 2, got {images}: covariances need two.")
+    if network is not None:
+        _known("network", network, models.NETWORKS)
     changes = {
+        "network": network,
         "epochs": epochs,
         "second_epochs": second_epochs,
         "n_fake": images,
@@ -98,13 +108,49 @@ def make_plan(
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     runs = []
-    for dataset in dict.fromkeys(datasets):
-        settings = presets.resolve(preset, dataset)
+    for dataset, model in dict.fromkeys((d, presets.model_of(m)) for d, m in cells):
+        settings = presets.resolve(preset, dataset, model).replace(**changes)
+        try:
+            models.NETWORKS[settings.network].check_image_shape(settings.image_shape)
+        except ValueError as error:
+            raise UserError(f"{dataset} with {settings.network}: {error}") from error
         for trial in range(trials):
-            runs.append(settings.replace(trial=trial, seed=trial_seed(seed, trial), **changes))
+            runs.append(settings.replace(trial=trial, seed=trial_seed(seed, trial)))
     return Plan(
-        runs=tuple(runs), methods=tuple(dict.fromkeys(methods)), out=out, command=command, **common
+        runs=tuple(runs),
+        methods=tuple(dict.fromkeys(m for _, m in cells)),
+        out=out,
+        command=command,
+        **common,
     )
+
+
+def _cells(datasets, methods, tables) -> list[tuple[str, str]]:
+    """The (data set, method) pairs that are asked for, in the paper's order."""
+    for kind, names, known in (
+        ("data set", datasets, presets.DATASETS),
+        ("method", methods, (*presets.METHODS, "all")),
+        ("table", tables, (*presets.TABLES, "all")),
+    ):
+        for name in names or ():
+            _known(kind, name, known)
+    if methods and "all" in methods:
+        methods = presets.METHODS
+    if tables:
+        wanted = presets.TABLES if "all" in tables else tables
+        pairs = {(d, m) for t in wanted for d in presets.TABLES[t][0] for m in presets.TABLES[t][1]}
+        datasets = datasets or presets.DATASETS
+        methods = methods or presets.METHODS
+        chosen = [(d, m) for d in datasets for m in methods if (d, m) in pairs]
+    else:
+        chosen = [
+            (d, m)
+            for d in datasets or presets.TABLE1_DATASETS
+            for m in methods or presets.DEFAULT_METHODS
+        ]
+    if not chosen:
+        raise UserError("the tables that were asked for have no such data sets and methods.")
+    return sorted(chosen, key=lambda c: (presets.DATASETS.index(c[0]), presets.METHODS.index(c[1])))
 
 
 def _known(kind: str, name: str, names) -> None:
@@ -180,34 +226,38 @@ def check_data(plan: Plan) -> None:
 # --- sizes, for --dry-run and for the check of the disk -----------------------------------------
 
 
-def parameter_counts(settings: RunSettings) -> tuple[int, int]:
-    """Weights of the first and the second stage, batch norm's averages left out.
+@functools.cache
+def parameter_counts(
+    network: str, image_shape: tuple, latent_dim: int, network_options: tuple = ()
+) -> tuple[int, int]:
+    """Weights of a first and a second stage; other models have about as many as the first."""
+    parts = models.with_options(models.NETWORKS[network], dict(network_options))
+    counts = []
+    for encoder, decoder in (
+        (parts.encoder(image_shape, latent_dim), parts.decoder(image_shape, latent_dim)),
+        (dense.encoder(latent_dim), dense.decoder(latent_dim)),
+    ):
+        counts.append(encoder.count_params() + decoder.count_params())
+    return tuple(counts)
 
-    By the formula for Infogan and the dense second stage rather than by building the networks: a
-    dry run of four data sets should not need their memory.
-    """
-    height, width, channels = settings.image_shape
-    kappa = settings.latent_dim
-    flat = 8 * height * width  # 128 channels at a quarter of the side
-    encoder = (16 * channels * 64 + 64) + (16 * 64 * 128 + 128) + 2 * 128
-    encoder += (flat * 1024 + 1024) + 2 * 1024 + (1024 * 2 * kappa + 2 * kappa)
-    decoder = (kappa * 1024 + 1024) + 2 * 1024 + (1024 * flat + flat) + 2 * flat
-    decoder += (16 * 128 * 64 + 64) + 2 * 64 + (16 * 64 * channels + channels)
-    hidden = (kappa * 1024 + 1024) + 2 * (1024 * 1024 + 1024)
-    output = (1024 + kappa) * kappa + kappa
-    return encoder + decoder + 1, 2 * hidden + 3 * output + 1
+
+def _counts(settings: RunSettings) -> tuple[int, int]:
+    first, second = parameter_counts(
+        settings.network, settings.image_shape, settings.latent_dim, settings.network_options
+    )
+    return first, second if settings.two_stages else 0
 
 
 def disk_bytes(settings: RunSettings, plan: Plan) -> int:
     """Room for the run at its peak: model, SavedModel, two checkpoints with moments, features."""
-    first, second = parameter_counts(settings)
-    features = FEATURE_BYTES * settings.n_fake * len(plan.stages) * len(plan.protocols)
+    first, second = _counts(settings)
+    features = FEATURE_BYTES * settings.n_fake * len(plan.rows(settings)) * len(plan.protocols)
     return 4 * (2 * (first + second) + 2 * 3 * first) + features
 
 
 def memory_bytes(settings: RunSettings) -> int:
     """Rough peak of main memory: weights with Adam's copies, both splits, features, TensorFlow."""
-    first, second = parameter_counts(settings)
+    first, second = _counts(settings)
     height, width, channels = settings.image_shape
     spec = data.spec(settings.source)
     images = (spec.n_train + spec.n_test) * height * width * channels

@@ -6,29 +6,30 @@ import hashlib
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 from tqdm import tqdm
 
 import data
 import models
 from data.cache import cache_dir
-from evaluate import Extractor, figures, protocols, report, scoring
+from evaluate import Extractor, figures, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
-from experiments import presets
+from experiments import paper, presets
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
-from training import records
+from training import latents, records
 from training.plan import Plan, load_images
 from training.train import SETTINGS_FILE, TrainingDiverged, histories, train
 
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
 FIGURES_FILE = "figures.json"
+LATENTS_FILE = "latents.json"
+HELD_OUT = 256  # test images whose pixel error is followed through training
 GRID = 64  # images in a grid of samples
 PAIRS = 30  # images in a grid of reconstructions
 REAL_SEED = 0  # which test images, and in which order: the same for all trials
-STAGE_TITLES = {1: "Stage 1: VAE (learned gamma)", 2: "Stage 2: 2-Stage VAE"}
-STAGE_METHODS = {1: "vae-learned-gamma", 2: "two-stage"}
 EXPORT_FOLDER = Path("saved_model") / "1"
 
 
@@ -63,14 +64,22 @@ def extract(extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
 
 
 def distances(real: np.ndarray, fake: np.ndarray, extractor: Extractor, title: str) -> dict:
-    """The scores of a record, under a progress line: each takes seconds on 10,000 images."""
-    with tqdm(desc=title, unit="score", leave=False) as bar:
+    """The scores of a record, under progress lines: they take minutes on 10,000 images."""
+    found = _with_progress(scoring.score, f"{title}, distances", real, fake, extractor)
+    if min(len(real), len(fake)) <= prdc.DENSITY_NEIGHBOURS:
+        return found  # too few for neighbours
+    more = _with_progress(prdc.prdc, f"{title}, precision and recall", real, fake)
+    return {**found, **more._asdict()}
+
+
+def _with_progress(function, title: str, *arguments):
+    with tqdm(desc=title, leave=False, mininterval=0.5) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        return scoring.score(real, fake, extractor, progress)
+        return function(*arguments, progress=progress)
 
 
 def real_features(plan: Plan, settings: RunSettings, extractor: Extractor, sha256: str):
@@ -99,13 +108,13 @@ def real_features(plan: Plan, settings: RunSettings, extractor: Extractor, sha25
 
 
 def fake_features(
-    model, stage: int, protocol: str, settings: RunSettings, extractor: Extractor, folder: Path
+    model, method: str, protocol: str, settings: RunSettings, extractor: Extractor, folder: Path
 ):
     """Features of generated images, kept in the run's folder so that scoring resumes."""
     key = {
         "kind": "generated",
         "weights": weights_digest(model),
-        "stage": stage,
+        "method": method,
         "n": settings.n_fake,
         "seed": sampling_seed(settings),
         "protocol": protocol,
@@ -115,23 +124,23 @@ def fake_features(
     }
 
     def compute():
-        images = sample(model, settings.n_fake, stage, sampling_seed(settings))
+        images = sample(model, method, settings.n_fake, sampling_seed(settings))
         scored = protocols.as_scored(images, protocol, generated=True)
-        title = f"{settings.dataset}, features of stage {stage}'s samples, {protocol} protocol"
+        title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
         return extract(extractor, scored, title)
 
     return cached_features(folder / "features", key, compute)
 
 
-def sample(model, n: int, stage: int, seed: int) -> np.ndarray:
-    """Samples of a TwoStageVAE's stage, or of a first stage alone."""
+def sample(model, method: str, n: int, seed: int) -> np.ndarray:
+    """Samples by a method: of a TwoStageVAE both rows can be drawn."""
     if isinstance(model, models.TwoStageVAE):
-        return model.sample(n, stage=stage, seed=seed)
+        return model.sample(n, stage=2 if method == "two-stage" else 1, seed=seed)
     return model.sample(n, seed=seed)
 
 
-def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, stages) -> dict:
-    """Sample grids of the stages beside real images, reconstructions, and training curves.
+def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, methods) -> dict:
+    """Sample grids of the methods beside real images, reconstructions, and training curves.
 
     Returns the report's pictures: name -> file name below the run's ``figures/``.
     """
@@ -140,10 +149,11 @@ def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, s
     real = select_real(test, GRID)
     grids = [("Test images", real)]
     paths = {"real": figures.image_grid(real, out / "real.png")}
-    for stage in stages:
-        images = sample(model, GRID, stage, seed)
-        grids.append((STAGE_TITLES[stage], images))
-        paths[f"stage{stage}"] = figures.image_grid(images, out / f"samples-stage{stage}.png")
+    for method in methods:
+        images = sample(model, method, GRID, seed)
+        grids.append((paper.method_name(method), images))
+        name = f"Samples: {paper.method_name(method)}"
+        paths[name] = figures.image_grid(images, out / f"samples-{method}.png")
     figures.compare_grids(grids, out / "samples.png")  # side by side, for a README or a talk
     pairs = real[:PAIRS]
     paths["reconstructions"] = figures.reconstruction_grid(
@@ -154,6 +164,24 @@ def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, s
     return {name: Path(path).name for name, path in paths.items()}
 
 
+def study_latents(model, settings: RunSettings, train: np.ndarray, test: np.ndarray, folder: Path):
+    """Table 3's fields of the record, computed once for a model, and the latent space's pictures.
+
+    On as many training images as are scored, chosen with a seed.
+    """
+    seed = sampling_seed(settings)
+    order = np.random.default_rng([seed, 5]).permutation(len(train))[: settings.n_fake]
+    samples = latents.latent_samples(model, train[order], seed)
+    key = {"weights": weights_digest(model), "n": len(order)}
+    stored = read_json(folder / LATENTS_FILE) or {}
+    if stored.get("key") != key:
+        print(f"{settings.dataset}, distances of q(z) and q(u) from N(0, I)", flush=True)
+        stored = {"key": key, "fields": latents.table3(samples, seed)}
+        write_json(folder / LATENTS_FILE, stored)
+    paths = latents.draw(model, samples, train, select_real(test, GRID), folder / "figures", seed)
+    return stored["fields"], {name: Path(path).name for name, path in paths.items()}
+
+
 def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
     """One run from data to records; every finished part is kept and not done again.
 
@@ -161,8 +189,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
     """
     folder = plan.folder(settings)
     wanted = [
-        (STAGE_METHODS[stage], protocol, extractor.name, settings.n_fake)
-        for stage in plan.stages
+        (method, protocol, extractor.name, settings.n_fake)
+        for method in plan.rows(settings)
         for protocol in plan.protocols
     ]
     made = [r for r in read_json(folder / RECORDS_FILE) or [] if r["status"] == "ok"]
@@ -181,7 +209,13 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         "machine": records.machine(),
     }
     try:
-        model = train(settings, train_images, folder, second=2 in plan.stages)
+        model = train(
+            settings,
+            train_images,
+            folder,
+            second=plan.trains_second(settings),
+            held_out=select_real(test_images, HELD_OUT),
+        )
     except TrainingDiverged as error:
         failed = [
             {
@@ -198,30 +232,33 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
 
     if isinstance(model, models.TwoStageVAE) and not (folder / EXPORT_FOLDER).exists():
         model.export(folder / EXPORT_FOLDER)
-    write_json(
-        folder / FIGURES_FILE, draw_figures(model, settings, test_images, folder, plan.stages)
-    )
+    pictures = draw_figures(model, settings, test_images, folder, plan.rows(settings))
+    table3 = {}
+    if isinstance(model, models.TwoStageVAE):
+        table3, more = study_latents(model, settings, train_images, test_images, folder)
+        pictures.update(more)
+    write_json(folder / FIGURES_FILE, pictures)
 
     history = histories(folder)
     start = time.monotonic()
     real = real_features(plan, settings, extractor, about["data_sha256"]["test"])
-    for stage in plan.stages:
-        method = STAGE_METHODS[stage]
+    for method in plan.rows(settings):
         for protocol in plan.protocols:
             if (method, protocol, extractor.name, settings.n_fake) in have:
                 continue
-            fake = fake_features(model, stage, protocol, settings, extractor, folder)
+            fake = fake_features(model, method, protocol, settings, extractor, folder)
             steps = data.steps_per_epoch(len(train_images), settings.batch_size)
-            two = stage == 2
+            two = method == "two-stage"
             record = {
                 **records.base_record(settings, method, protocol),
                 **about,
-                **distances(real, fake, extractor, f"{settings.dataset}, distances"),
+                **distances(real, fake, extractor, f"{settings.dataset}, {method}"),
                 "steps": settings.epochs * steps,
                 "second_steps": settings.second_epochs * steps if two else 0,
                 "log_gamma": history["first"].rows[-1]["log_gamma"],
                 "log_gamma_z": history["second"].rows[-1]["log_gamma"] if two else None,
                 "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
+                **(table3 if two else {}),
                 "status": "ok",
                 "seconds": {
                     "first": round(history["first"].seconds, 1),
@@ -241,15 +278,11 @@ def gather(out: Path) -> list[dict]:
     return sorted(found, key=_table_order)
 
 
-def _dataset_order(entry: dict) -> tuple[int, int]:
-    """The data sets' order in the paper, a stand-in where the real one would be; then trials."""
-    names = presets.DATASETS
-    known = [i for i, name in enumerate(names) if entry["dataset"].startswith(name)]
-    return (*known, len(names))[0], entry["trial"]
-
-
 def _table_order(record: dict) -> tuple[int, int, int]:
-    return *_dataset_order(record), presets.METHODS.index(record["method"])
+    """The paper's order of data sets, a stand-in where the real one would be, methods, trials."""
+    base = record["dataset"].removesuffix("-standin")
+    method = presets.METHODS.index(record["method"])
+    return presets.DATASETS.index(base), method, record["trial"]
 
 
 def write_results(plan: Plan) -> tuple[Path, Path]:
@@ -264,16 +297,39 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
         runs.append(
             {
                 "dataset": settings["dataset"],
-                "title": f"trial {settings['trial']}, seed {settings['seed']}",
+                "title": f"{paper.method_name(settings['model'])}, trial {settings['trial']}",
                 "folder": str(folder),
                 "figures": {k: str(folder / "figures" / v) for k, v in read_json(path).items()},
                 "settings": settings,
                 "history": history,
             }
         )
-    runs.sort(key=lambda run: _dataset_order(run["settings"]))
+    runs.sort(key=lambda run: _table_order({**run["settings"], "method": run["settings"]["model"]}))
+    add_figure1a(plan.out, runs)
     preset = plan.runs[0].preset
     return report.write_report(plan.out, found, runs, plan.command, preset)
+
+
+def add_figure1a(out: Path, runs: list[dict]) -> None:
+    """Draws Figure 1a where a run with learned gamma and one with fixed gamma are both there."""
+    for run in runs:
+        settings = run["settings"]
+        if settings["model"] != "two-stage":
+            continue
+        twins = [
+            other
+            for other in runs
+            if other["settings"]["model"] == "vae-fixed-gamma"
+            and all(other["settings"][k] == settings[k] for k in ("dataset", "network", "trial"))
+        ]
+        if twins:
+            pair = {"learned gamma": run, "gamma fixed at 1": twins[0]}
+            curves = {
+                label: {k: r["history"]["first"][k] for k in ("log_gamma", "rmse")}
+                for label, r in pair.items()
+            }
+            path = figures.gamma_curves(curves, Path(run["folder"]) / "figures" / "figure1a.png")
+            run["figures"]["figure1a"] = str(path)
 
 
 def run_plan(plan: Plan, extractor: Extractor) -> tuple[Path, Path]:
@@ -282,4 +338,5 @@ def run_plan(plan: Plan, extractor: Extractor) -> tuple[Path, Path]:
         print(f"Run {number} of {len(plan.runs)}: {settings.name}, {settings.schedule}", flush=True)
         execute(plan, settings, extractor)
         paths = write_results(plan)
+        keras.utils.clear_session()  # dozens of models would pile up
     return paths

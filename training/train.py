@@ -15,7 +15,7 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from models.optimizer import adam
-from training.callbacks import Checkpoints, History, HistoryLog, Progress, halving
+from training.callbacks import Checkpoints, History, HistoryLog, PixelError, Progress, halving
 
 MODEL_FOLDER = "model"
 SETTINGS_FILE = "settings.json"
@@ -35,10 +35,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
             raise TrainingDiverged(f"the loss is {loss} after epoch {epoch + 1}")
 
 
-def build(settings: RunSettings) -> models.TwoStageVAE:
-    """The untrained model of a run, both stages."""
+def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
+    """The untrained model of a run."""
     return models.build(
-        "two-stage",
+        settings.model,
         settings.image_shape,
         settings.network,
         settings.latent_dim,
@@ -46,6 +46,8 @@ def build(settings: RunSettings) -> models.TwoStageVAE:
         initial_log_gamma=settings.initial_log_gamma,
         gamma_speed=settings.gamma_speed,
         seed=settings.seed,
+        network_options=dict(settings.network_options),
+        **dict(settings.options),
     )
 
 
@@ -83,6 +85,7 @@ def fit_stage(
     halve_every: int,
     settings: RunSettings,
     seed: int,
+    callbacks=(),
 ) -> None:
     """Trains one stage up to ``epochs``, from its newest checkpoint if there is one.
 
@@ -91,6 +94,7 @@ def fit_stage(
         array: what it is trained on.
         title: for the progress line.
         seed: for the order of the batches.
+        callbacks: called before each epoch's figures are recorded.
 
     Raises:
         TrainingDiverged: if the loss is not finite at the end of an epoch.
@@ -113,6 +117,7 @@ def fit_stage(
                 callbacks=[
                     halving(settings.learning_rate, halve_every),
                     StopOnNonFinite(),
+                    *callbacks,
                     HistoryLog(history),
                     checkpoints,
                     progress,
@@ -123,7 +128,11 @@ def fit_stage(
 
 
 def train(
-    settings: RunSettings, images: np.ndarray, folder: Path, second: bool = True
+    settings: RunSettings,
+    images: np.ndarray,
+    folder: Path,
+    second: bool = True,
+    held_out: np.ndarray | None = None,
 ) -> models.VAE | models.TwoStageVAE:
     """The trained model of a run: each stage is loaded if it is finished, otherwise trained.
 
@@ -132,7 +141,9 @@ def train(
         images: ``(n, h, w, c)`` uint8, the training set.
         folder: the run's; made if need be. Holds settings.json, the histories, the checkpoints
             while a stage is in training, and its model afterwards.
-        second: whether the second stage is wanted; if not, the first alone is returned.
+        second: whether the second stage of a TwoStageVAE is wanted; if not, the first alone is
+            returned.
+        held_out: images whose pixel error is recorded after each epoch of the first stage.
 
     Raises:
         UserError: if the folder holds a run with other settings.
@@ -147,7 +158,7 @@ def train(
     history = histories(folder)
     order = np.random.SeedSequence([settings.seed, 1]).generate_state(2)
 
-    def stage(name, vae, array, epochs, halve_every, seed):
+    def stage(name, vae, array, epochs, halve_every, seed, callbacks=()):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         checkpoint_folder = folder / f"checkpoints-{name}"
         if saved.exists():
@@ -162,15 +173,23 @@ def train(
             halve_every=halve_every,
             settings=settings,
             seed=int(seed),
+            callbacks=callbacks,
         )
         models.save(vae, saved)
         shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
 
+    two_stages = isinstance(model, models.TwoStageVAE)
     first = stage(
-        "first", model.first, lambda: images, settings.epochs, settings.halve_every, order[0]
+        "first",
+        model.first if two_stages else model,
+        lambda: images,
+        settings.epochs,
+        settings.halve_every,
+        order[0],
+        () if held_out is None else (PixelError(held_out),),
     )
-    if not second:
+    if not (two_stages and second):
         return first
     latent = stage(
         "second",

@@ -5,14 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.networks import layer_seeds
+from models.networks import glorot, layer_seeds, posterior
 
 UNITS = 1024
 DEPTH = 3
-
-
-def _glorot(seed):
-    return keras.initializers.GlorotUniform(seed=seed)
 
 
 def _stack(inputs, units, depth, seeds):
@@ -20,7 +16,7 @@ def _stack(inputs, units, depth, seeds):
     for i in range(depth):
         name = f"dense{i + 1}"
         h = layers.Dense(
-            units, activation="relu", kernel_initializer=_glorot(next(seeds)), name=name
+            units, activation="relu", kernel_initializer=glorot(next(seeds)), name=name
         )(h)
     return layers.Concatenate(name="skip")([h, inputs])  # (batch, units + latent_dim)
 
@@ -30,9 +26,7 @@ def encoder(latent_dim: int = 64, units: int = UNITS, depth: int = DEPTH, seed: 
     seeds = layer_seeds(seed)
     z = keras.Input((latent_dim,), name="z")
     h = _stack(z, units, depth, seeds)
-    mu_u = layers.Dense(latent_dim, kernel_initializer=_glorot(next(seeds)), name="mu")(h)
-    log_sd_u = layers.Dense(latent_dim, kernel_initializer=_glorot(next(seeds)), name="log_sd")(h)
-    sd_u = layers.Activation("exponential", name="sd")(log_sd_u)
+    mu_u, sd_u = posterior(h, latent_dim, seeds)
     return keras.Model(z, [mu_u, sd_u], name="second_encoder")
 
 
@@ -41,5 +35,5 @@ def decoder(latent_dim: int = 64, units: int = UNITS, depth: int = DEPTH, seed: 
     seeds = layer_seeds(seed)
     u = keras.Input((latent_dim,), name="u")
     h = _stack(u, units, depth, seeds)
-    z_hat = layers.Dense(latent_dim, kernel_initializer=_glorot(next(seeds)), name="z_hat")(h)
+    z_hat = layers.Dense(latent_dim, kernel_initializer=glorot(next(seeds)), name="z_hat")(h)
     return keras.Model(u, z_hat, name="second_decoder")

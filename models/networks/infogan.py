@@ -10,11 +10,11 @@ import keras
 from keras import layers, ops
 
 from models.layers import PACKAGE, SpectralNormalization
-from models.networks import layer_seeds
+from models.networks import BATCH_NORM_EPSILON, layer_seeds
 
+FEATURES = "lrelu3"  # the encoder's last hidden layer, (batch, 1024)
 SD_FLOOR = 1e-6
 LEAKY_SLOPE = 0.2
-BATCH_NORM_EPSILON = 1e-5
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
