@@ -187,8 +187,6 @@ def _quick(paper: RunSettings) -> RunSettings:
         dataset=name,
         epochs=epochs,
         second_epochs=second_epochs,
-        halve_every=epochs,  # no halving in so few steps
-        second_halve_every=second_epochs,
         learning_rate=QUICK_LEARNING_RATE,
         momentum=QUICK_MOMENTUM,
         gamma_speed=QUICK_GAMMA_SPEED,
