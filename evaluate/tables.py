@@ -694,8 +694,9 @@ def to_csv(table: Table) -> str:
     header = []
     for name, two in zip(table.header, split, strict=True):
         header += [name, f"{name} std"] if two else [name]
-    writer.writerow([*header, "Notes"])
-    writer.writerows(cells(row) for row in table.rows)
+    lines = [[*header, "Notes"], *(cells(row) for row in table.rows)]
+    # Python 3.10's csv can't write a NUL, and no reader wants one.
+    writer.writerows([text.replace("\0", "") for text in line] for line in lines)
     return stream.getvalue()
 
 
