@@ -146,8 +146,6 @@ def plan_of(options: argparse.Namespace, command: str):
     """The plan of parsed options; UserError for what can't be."""
     if not (options.all or options.datasets or options.tables):
         raise UserError("say what to run: --all, --tables, or --datasets with one or more names.")
-    if options.preset not in presets.PRESETS:
-        presets.resolve(options.preset, "mnist")
     from training.plan import make_plan
 
     return make_plan(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import sys
 import time
 from pathlib import Path
@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
+
+from experiments.files import write_atomically
 
 LOGGED = ("loss", "kl", "reconstruction", "log_gamma", "rmse")
 HISTORY_FIELDS = ("epoch", *LOGGED, "learning_rate", "seconds")
@@ -47,12 +49,11 @@ class History:
     def append(self, row: dict) -> None:
         """Adds one epoch's row and writes the file anew, whole or not at all."""
         self.rows.append(row)
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, HISTORY_FIELDS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        stream = io.StringIO(newline="")
+        writer = csv.DictWriter(stream, HISTORY_FIELDS)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, stream.getvalue())
 
     def columns(self) -> dict[str, list[float]]:
         """The same as one list a field."""

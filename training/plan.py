@@ -87,15 +87,16 @@ def make_plan(
         UserError: for an unknown name or a number out of range.
     """
     cells = _cells(datasets, methods, tables)
-    for name, value in (("--trials", trials), ("--epochs", epochs), ("--images", images)):
-        if value is not None and value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}.")
-    if second_epochs is not None and second_epochs < 1:
-        raise UserError(f"--second-epochs must be at least 1, got {second_epochs}.")
+    for name, value, least in (
+        ("--trials", trials, 1),
+        ("--epochs", epochs, 1),
+        ("--second-epochs", second_epochs, 1),
+        ("--images", images, 2),  # a covariance needs two
+    ):
+        if value is not None and value < least:
+            raise UserError(f"{name} must be at least {least}, got {value}.")
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed must be from 0 to 2^31 - 1, got {seed}.")
-    if images is not None and images < 2:
-        raise UserError(f"--images must be at least 2, got {images}: covariances need two.")
     if network is not None:
         _known("network", network, models.NETWORKS)
     changes = {

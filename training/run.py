@@ -59,8 +59,7 @@ def weights_digest(model: models.VAE | models.TwoStageVAE) -> str:
 
 def extract(extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
     """Features of images under a progress line."""
-    with tqdm(total=len(images), desc=title, unit="image", mininterval=0.5) as bar:
-        return extractor(images, progress=lambda done, _: bar.update(done - bar.n))
+    return _with_progress(extractor, title, images, unit="image", leave=True)
 
 
 def distances(real: np.ndarray, fake: np.ndarray, extractor: Extractor, title: str) -> dict:
@@ -72,8 +71,9 @@ def distances(real: np.ndarray, fake: np.ndarray, extractor: Extractor, title: s
     return {**found, **more._asdict()}
 
 
-def _with_progress(function, title: str, *arguments):
-    with tqdm(desc=title, leave=False, mininterval=0.5) as bar:
+def _with_progress(function, title: str, *arguments, unit: str = "it", leave: bool = False):
+    """``function(*arguments)`` with a ``progress(done, total)`` that moves a bar."""
+    with tqdm(desc=title, unit=unit, leave=leave, mininterval=0.5) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -82,7 +82,7 @@ def _with_progress(function, title: str, *arguments):
         return function(*arguments, progress=progress)
 
 
-def real_features(plan: Plan, settings: RunSettings, extractor: Extractor, sha256: str):
+def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray, sha256: str):
     """Features of the real images, computed once for a data set and an extractor.
 
     They are the same under both protocols: neither changes real images.
@@ -101,7 +101,7 @@ def real_features(plan: Plan, settings: RunSettings, extractor: Extractor, sha25
     }
 
     def compute():
-        real = select_real(load_images(plan, settings, "test"), settings.n_real)
+        real = select_real(test, settings.n_real)
         return extract(extractor, real, f"{settings.dataset}, features of the test images")
 
     return cached_features(cache_dir() / "features", key, compute)
@@ -241,7 +241,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
 
     history = histories(folder)
     start = time.monotonic()
-    real = real_features(plan, settings, extractor, about["data_sha256"]["test"])
+    real = real_features(settings, extractor, test_images, about["data_sha256"]["test"])
     for method in plan.rows(settings):
         for protocol in plan.protocols:
             if (method, protocol, extractor.name, settings.n_fake) in have:
@@ -305,12 +305,12 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
             }
         )
     runs.sort(key=lambda run: _table_order({**run["settings"], "method": run["settings"]["model"]}))
-    add_figure1a(plan.out, runs)
+    add_figure1a(runs)
     preset = plan.runs[0].preset
     return report.write_report(plan.out, found, runs, plan.command, preset)
 
 
-def add_figure1a(out: Path, runs: list[dict]) -> None:
+def add_figure1a(runs: list[dict]) -> None:
     """Draws Figure 1a where a run with learned gamma and one with fixed gamma are both there."""
     for run in runs:
         settings = run["settings"]
