@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     change.add_argument(
         "--network", metavar="NAME", help="infogan, wae or resnet, for encoder and decoder"
     )
+    change.add_argument(
+        "--gamma",
+        default="learned",
+        metavar="NAME",
+        help="learned (as in the paper; the default) or optimal: the running RMSE of the "
+        "reconstruction, in rows and a table of its own",
+    )
     change.add_argument("--images", type=int, metavar="N", help="generated and real images scored")
     change.add_argument(
         "--jpeg",
@@ -162,6 +169,7 @@ def plan_of(options: argparse.Namespace, command: str):
         images=options.images,
         jpeg=options.jpeg,
         network=options.network,
+        gamma=options.gamma,
         features=_features(options),
         inception=options.inception,
         data_dir=options.data_dir,

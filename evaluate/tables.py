@@ -152,6 +152,11 @@ def method_label(record: Record) -> str:
     return f"{name}, {', '.join(extra)}" if extra else name
 
 
+def _is_beyond(record: Record) -> bool:
+    """Whether a record's method is none of the paper's."""
+    return record.get("method") in paper.BEYOND
+
+
 def _in_table2(record: Record) -> bool:
     return str(record.get("dataset")) in TABLE2_DATASETS
 
@@ -206,12 +211,18 @@ def _reason(record: Record) -> str:
 
 
 def _select(
-    records: Iterable[Record], protocol: str, datasets: Sequence[str] | None, smoke: bool
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None,
+    smoke: bool,
+    beyond: bool = False,
 ) -> list[Record]:
+    """The records a table is about; rows that the paper does not have only with ``beyond``."""
     return [
         r
         for r in records
         if is_smoke(r) == smoke
+        and (beyond or not _is_beyond(r))
         and r.get("protocol") in (protocol, None)
         and (datasets is None or r.get("dataset") in datasets)
     ]
@@ -528,6 +539,7 @@ def _with_mmd(
         for r in records
         if r.get("mmd_z") is not None
         and r.get("mmd_u") is not None
+        and not _is_beyond(r)
         and r.get("status", "ok") == "ok"
         and is_smoke(r) == smoke
         and (datasets is None or r.get("dataset") in datasets)
@@ -594,9 +606,115 @@ def _with_extra(
 ) -> list[Record]:
     return [
         r
-        for r in _select(records, protocol, datasets, smoke)
+        for r in _select(records, protocol, datasets, smoke, beyond=True)
         if r.get("status", "ok") == "ok" and any(r.get(name) is not None for name in _EXTRA)
     ]
+
+
+# What must agree for a row of the paper to stand beside a variant.
+_ALIKE = ("data_source", "data_note", "network", "latent_dim", "preset", "epochs", "features")
+_BEYOND_NOTES = (
+    "Optimal gamma: the running root mean squared error of the reconstruction instead of a weight "
+    "trained by gradient, in both stages (Asperti and Trentin 2020, Rybkin et al. 2021).",
+)
+
+
+def beyond_table(
+    records: Iterable[Record],
+    protocol: str,
+    datasets: Sequence[str] | None = None,
+    smoke: bool = False,
+) -> Table:
+    """Variants of the paper's methods, each below the row of the paper that it departs from.
+
+    Only data sets with a record of ``paper.BEYOND`` appear; a smoke run's scores stand in a table
+    of their own (smoke=True). Raises ValueError if two records claim the same trial.
+    """
+    return _variant_table(
+        paper.BEYOND,
+        "variants of training and sampling",
+        (("log gamma", "log_gamma", ".3f"),),
+        _BEYOND_NOTES,
+        _select(records, protocol, datasets, smoke, beyond=True),
+        protocol,
+        smoke,
+    )
+
+
+def _variant_table(
+    variants: Mapping[str, paper.Variant],
+    title: str,
+    more: Sequence[tuple[str, str, str]],
+    explained: Sequence[str],
+    records: Sequence[Record],
+    protocol: str,
+    smoke: bool,
+) -> Table:
+    """A table of variants and the rows that they are set beside.
+
+    more: columns besides the scores, (header, field, format).
+    """
+    groups = _groups(records)
+    chosen = [g for g in groups if g.first.get("method") in variants]
+    methods = {g.first.get("method") for g in chosen}
+    beside = dict.fromkeys(v.beside for name, v in variants.items() if name in methods)
+    order = [m for row in beside for m in (row, *_variants_of(row, variants))]
+    shown = chosen + [
+        g for g in groups if g.first.get("method") in beside and any(_alike(g, c) for c in chosen)
+    ]
+    columns = _SMOKE_COLUMNS if smoke else {"fid": "FID", "kid": "KID"}
+    fields = [f for f in columns if any(g.values(f) for g in shown)] or list(columns)[:1]
+    notes = _Notes()
+    header = ("Data set", "Method", *(columns[f] for f in fields), *(name for name, _, _ in more))
+    header += ("Trials", "Schedule", "Images", "Features")
+    rows = []
+    for dataset in _order((str(g.first.get("dataset")) for g in chosen), paper.DATASETS):
+        for method in order:
+            for group in shown:
+                record = group.first
+                if (record.get("dataset"), record.get("method")) != (dataset, method):
+                    continue
+                scores = [
+                    group.score(f, *((".4g", ".2g") if smoke else (_SCORE_FORMATS[f],)))
+                    for f in fields
+                ]
+                rows.append(
+                    (
+                        notes.mark(data_label(record), record.get("data_note")),
+                        method_label(record),
+                        group.reason() or scores[0],
+                        *scores[1:],
+                        *(group.score(field, form) for _, field, form in more),
+                        group.trials(notes),
+                        *_provenance(record, notes),
+                    )
+                )
+    general = ["Not in the paper. Lower is better in the columns of scores."]
+    if smoke:
+        general.append(
+            "Smoke scores show that every step runs. They cannot be compared with anyone else's."
+        )
+    general += [*explained, _PROTOCOL_NOTES.get(protocol, f"Protocol `{protocol}`.")]
+    general[-1] = general[-1].split(" The paper's")[0]
+    general.append("Images: generated / real images scored.")
+    title = f"{title}, {_protocol_name(protocol)}"
+    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
+    return Table(title, header, tuple(rows), notes.all(general))
+
+
+_SCORE_FORMATS = {"fid": ".1f", "kid": ".4f"}
+
+
+def _variants_of(beside: str, variants: Mapping[str, paper.Variant]) -> list[str]:
+    return [name for name, variant in variants.items() if variant.beside == beside]
+
+
+def _alike(group: _Group, other: _Group) -> bool:
+    """Whether two rows differ in nothing but their method."""
+    a, b = group.first, other.first
+    return a.get("dataset") == b.get("dataset") and all(
+        None in (a.get(f), b.get(f)) or a[f] == b[f] for f in _ALIKE
+    )
 
 
 def all_tables(
@@ -606,7 +724,7 @@ def all_tables(
 
     For each protocol "fid-paper", "kid-paper", "fid-table2-paper", "kid-table2-paper" and
     "smoke-paper"; then "table3-mmd", "smoke-mmd"; and last, for each protocol, what the paper does
-    not have, "extra-paper" and "smoke-extra-paper".
+    not have, "extra-paper" and "beyond-paper", and "smoke-extra-paper", "smoke-beyond-paper".
     """
     protocols = _order(
         (str(r.get("protocol") or PAPER_PROTOCOL) for r in records), (PAPER_PROTOCOL, "standard")
@@ -629,6 +747,10 @@ def all_tables(
             if _with_extra(records, protocol, datasets, smoke):
                 table = extra_table(records, protocol, datasets, smoke)
                 extra_tables[f"{prefix}extra-{stem}"] = table
+            everything = _select(records, protocol, datasets, smoke, beyond=True)
+            if any(map(_is_beyond, everything)):
+                table = beyond_table(everything, protocol, datasets, smoke)
+                extra_tables[f"{prefix}beyond-{stem}"] = table
     if _with_mmd(records, datasets, smoke=False):
         tables["table3-mmd"] = mmd_table(records, datasets)
     if _with_mmd(records, datasets, smoke=True):

@@ -7,7 +7,8 @@ tracker (no. 7, 8, 9), [?] an assumption where neither says.
 from __future__ import annotations
 
 from experiments.errors import UserError
-from experiments.settings import RunSettings
+from experiments.paper import BEYOND
+from experiments.settings import GAMMAS, RunSettings
 
 PRESETS = ("quick", "lite", "paper")
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba", "celeba140")
@@ -22,6 +23,7 @@ METHODS = (  # in the order of the paper's Table 1, then the ablation
     "two-stage-joint-merged",
 )
 DEFAULT_METHODS = ("vae-learned-gamma", "two-stage")
+ROW_ORDER = (*METHODS, *BEYOND)  # of records and runs
 
 # Which data sets and methods each of the paper's tables is made of.
 TABLE1_DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba")
@@ -195,6 +197,22 @@ def _quick(paper: RunSettings) -> RunSettings:
         n_fake=QUICK_IMAGES,
         n_real=QUICK_IMAGES,
     )
+
+
+def with_gamma(method: str, gamma: str) -> str:
+    """The row that stands for ``method`` with a gamma of ``GAMMAS``.
+
+    Raises:
+        UserError: if the method's gamma can't be chosen.
+    """
+    if gamma == "learned":
+        return method
+    if method not in DEFAULT_METHODS:
+        raise UserError(
+            f"--gamma {gamma} is for {' and '.join(DEFAULT_METHODS)}, not for {method}: name the "
+            "methods with --methods."
+        )
+    return GAMMAS[gamma][DEFAULT_METHODS.index(method)]
 
 
 def model_of(method: str) -> str:

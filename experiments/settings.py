@@ -5,7 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+FIRST_STAGE_ROWS = ("vae-learned-gamma", "vae-optimal-gamma")
 SCORING_FIELDS = ("n_fake", "n_real")
+# What --gamma may be, and the rows that a two-stage run gives with it, first stage and second.
+GAMMAS = {
+    "learned": ("vae-learned-gamma", "two-stage"),
+    "optimal": ("vae-optimal-gamma", "two-stage-optimal-gamma"),
+}
 
 
 @dataclass(frozen=True)
@@ -13,7 +19,8 @@ class RunSettings:
     """One training run and the scoring of what it gives.
 
     A run of the model "two-stage" gives two rows of the paper's tables: "VAE (learned gamma)" is
-    its first stage sampled with z ~ N(0, I). Every other model gives the row of its own name.
+    its first stage sampled with z ~ N(0, I). Every other model gives the row of its own name. With
+    the optimal gamma, which the paper does not have, the two rows have names of their own.
     """
 
     preset: str  # quick, lite or paper
@@ -39,6 +46,7 @@ class RunSettings:
     options: tuple[tuple[str, float], ...] = ()  # the model's own, by name
     trial: int = 0
     seed: int = 0
+    gamma: str = "learned"  # or "optimal", see models.VAE; for models that learn theirs
 
     def replace(self, **changes) -> RunSettings:
         """A copy with some fields changed."""
@@ -59,7 +67,14 @@ class RunSettings:
     @property
     def name(self) -> str:
         """The run's folder below the output folder."""
-        return f"{self.dataset}-{self.network}-{self.model}-trial{self.trial}"
+        gamma = "" if self.gamma == "learned" else f"-{self.gamma}-gamma"
+        return f"{self.dataset}-{self.network}-{self.model}{gamma}-trial{self.trial}"
+
+    @property
+    def model_options(self) -> dict:
+        """The model's own arguments of models.build."""
+        optimal = {"optimal_gamma": True} if self.gamma == "optimal" else {}
+        return dict(self.options) | optimal
 
     @property
     def schedule(self) -> str:
@@ -75,13 +90,29 @@ class RunSettings:
     @property
     def methods(self) -> tuple[str, ...]:
         """The rows of the tables that this run gives."""
-        return ("vae-learned-gamma", "two-stage") if self.two_stages else (self.model,)
+        return GAMMAS[self.gamma] if self.two_stages else (self.model,)
+
+    def second_stage(self, method: str) -> bool:
+        """Whether the row ``method`` of this run needs its second stage."""
+        return self.two_stages and method not in FIRST_STAGE_ROWS
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """What changed between two such dicts, one ``name: old -> new`` a field."""
+    """What changed between two such dicts, one ``name: old -> new`` a field.
+
+    A field that one of them lacks has its default value there: settings written before the field
+    was thought of are those that it was added to.
+    """
+    old, new = ({**_defaults(), **settings} for settings in (old, new))
     names = sorted(set(old) | set(new))
     return [f"{n}: {old.get(n)!r} -> {new.get(n)!r}" for n in names if old.get(n) != new.get(n)]
+
+
+def _defaults() -> dict:
+    """The fields that have a default, as in ``RunSettings.to_dict``."""
+    fields = dataclasses.fields(RunSettings)
+    found = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    return {name: {} if value == () else value for name, value in found.items()}
 
 
 def trial_seed(seed: int, trial: int) -> int:

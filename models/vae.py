@@ -15,6 +15,7 @@ from models.layers import PACKAGE, GaussianSampler
 from models.networks import part_seeds
 
 LIKELIHOODS = ("gaussian", "cross-entropy")
+ERROR_DECAY = 0.99  # of the running mean that optimal_gamma keeps, a memory of about 100 steps
 PREDICT_BATCH = 500
 CHUNK = 10_000  # examples scaled and held as floats at a time
 
@@ -61,6 +62,18 @@ class VAE(keras.Model):
     noise gamma (a standard deviation, one scalar for all pixels) is a weight like any other,
     trained by the same optimiser on its logarithm; with ``learn_gamma=False`` it is frozen.
 
+    With ``optimal_gamma=True`` no gradient trains it: the gamma that minimises the objective for
+    given reconstructions is known, their root mean squared error (Asperti and Trentin 2020, Rybkin
+    et al. 2021). gamma^2 is then the exponential moving average of the squared error per pixel over
+    training batches,
+
+        gamma^2 <- 0.99 gamma^2 + 0.01 mean_i (x_i - x_hat_i)^2
+
+    begun at ``initial_log_gamma`` and renewed before it is used in a step, with its gradient
+    stopped. The decay is Asperti and Trentin's: one batch's error is noisy, and some 100 steps
+    follow a falling error closely. Their code lets the average only fall, so that chance
+    pulls it below the error; ours may rise again. Evaluation uses the stored value.
+
     Args:
         encoder: model, x ``(batch, ...)`` -> ``mu_z``, ``sd_z``, each ``(batch, kappa)``.
         decoder: model, z ``(batch, kappa)`` -> ``x_hat`` in [0, 1], shaped like x.
@@ -71,9 +84,12 @@ class VAE(keras.Model):
             by at most about the learning rate a step, so that from 0 log gamma needs some 25,000
             steps to arrive; short schedules raise this, the paper's leaves it at 1.
         seed: for the noise of training.
+        optimal_gamma: whether gamma is the running root mean squared error, see above;
+            ``gamma_speed`` makes no difference then.
 
     Raises:
-        ValueError: for an unknown likelihood or a gamma_speed that is not above 0.
+        ValueError: for an unknown likelihood, a gamma_speed that is not above 0, or optimal_gamma
+            where there is no gamma to be learned.
     """
 
     def __init__(
@@ -85,6 +101,7 @@ class VAE(keras.Model):
         initial_log_gamma=0.0,
         gamma_speed=1.0,
         seed=None,
+        optimal_gamma=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,6 +109,11 @@ class VAE(keras.Model):
             raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}.")
         if not gamma_speed > 0:
             raise ValueError(f"gamma_speed must be above 0, got {gamma_speed!r}.")
+        if optimal_gamma and not (learn_gamma and likelihood == "gaussian"):
+            raise ValueError(
+                "optimal_gamma needs the Gaussian likelihood and learn_gamma=True, got "
+                f"{likelihood!r} and learn_gamma={learn_gamma!r}."
+            )
 
         # === Layers ===
         self.encoder = encoder
@@ -101,7 +123,7 @@ class VAE(keras.Model):
             name="log_gamma",
             shape=(),
             initializer=keras.initializers.Constant(initial_log_gamma / gamma_speed),
-            trainable=learn_gamma and likelihood == "gaussian",
+            trainable=learn_gamma and likelihood == "gaussian" and not optimal_gamma,
             autocast=False,
         )
         self.loss_tracker = keras.metrics.Mean(name="loss")
@@ -114,6 +136,7 @@ class VAE(keras.Model):
         self.initial_log_gamma = initial_log_gamma
         self.gamma_speed = gamma_speed
         self.seed = seed
+        self.optimal_gamma = optimal_gamma
         self.built = True  # encoder and decoder come built
 
     # --- the objective -------------------------------------------------------------------------
@@ -147,6 +170,14 @@ class VAE(keras.Model):
         z = self.sampler(mu_z, sd_z)
         return mu_z, sd_z, self.decoder(z, training=training)
 
+    def renew_gamma(self, x, x_hat) -> None:
+        """One step of ``optimal_gamma``'s running mean, from a training batch; else nothing."""
+        if not self.optimal_gamma:
+            return
+        error = ops.mean(ops.square(ops.stop_gradient(ops.cast(x - x_hat, "float32"))))
+        squared = ERROR_DECAY * ops.exp(2.0 * self.log_gamma) + (1.0 - ERROR_DECAY) * error
+        self.log_gamma_weight.assign(0.5 * ops.log(squared) / self.gamma_speed)
+
     def elbo(self, x, x_hat, mu_z, sd_z) -> losses.ELBO:
         """The negative evidence lower bound and its terms, each ``(batch,)``."""
         kl = losses.kl_divergence(mu_z, sd_z)
@@ -159,6 +190,8 @@ class VAE(keras.Model):
     def objective(self, x, training=False) -> losses.ELBO:
         """What is minimised, for x ``(batch, ...)``: each term ``(batch,)``."""
         mu_z, sd_z, x_hat = self.forward(x, training=training)
+        if training:
+            self.renew_gamma(x, x_hat)
         return self.elbo(x, x_hat, mu_z, sd_z)
 
     # --- Keras ---------------------------------------------------------------------------------
@@ -204,6 +237,7 @@ class VAE(keras.Model):
             "initial_log_gamma": self.initial_log_gamma,
             "gamma_speed": self.gamma_speed,
             "seed": self.seed,
+            "optimal_gamma": self.optimal_gamma,
         }
 
     @classmethod

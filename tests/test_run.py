@@ -78,6 +78,27 @@ def test_one_method_alone_trains_one_stage(tmp_path):
     assert {r["method"] for r in made} == {"vae-learned-gamma", "two-stage"}
 
 
+def test_both_gammas_stand_side_by_side(tmp_path):
+    for gamma in ("learned", "optimal"):
+        run.run_plan(tiny_plan(tmp_path, ["mnist"], gamma=gamma), random_network())
+    records = json.loads((tmp_path / "results.json").read_text())
+    assert [(r["method"], r["gamma"]) for r in records[::2]] == [
+        ("vae-learned-gamma", "learned"),
+        ("two-stage", "learned"),
+        ("vae-optimal-gamma", "optimal"),
+        ("two-stage-optimal-gamma", "optimal"),
+    ]
+    assert [r["second_epochs"] for r in records[::2]] == [0, 1, 0, 1]
+    tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
+    assert "optimal" not in tables["smoke-paper"] + tables["smoke-mmd"]
+    assert "2-Stage VAE (optimal gamma)" in tables["smoke-beyond-paper"]
+    folder = tmp_path / "mnist-infogan-two-stage-optimal-gamma-trial0"
+    assert (folder / "figures" / f"{run.OPTIMAL_GAMMA_FIGURE}.png").exists()
+    report = (tmp_path / "report.md").read_text()
+    assert "2-Stage VAE (optimal gamma), trial 0" in report
+    assert "learned and optimal gamma" in report
+
+
 def test_what_counts_as_smoke():
     paper, quick = (presets.resolve(p, "mnist") for p in ("paper", "quick"))
     assert not records.is_smoke(paper, True, 10_000)

@@ -66,3 +66,17 @@ def test_differences_name_the_field():
     assert differences(s.to_dict(), s.replace(epochs=3).to_dict()) == ["epochs: 400 -> 3"]
     assert "n_fake" in s.to_dict()
     assert s.training_dict() == s.replace(n_fake=7).training_dict()
+
+
+def test_a_missing_field_has_its_default():
+    """Settings written before a field was added are those of a run with its default."""
+    s = presets.resolve("paper", "mnist")
+    for old in ("gamma", "options", "network_options", "seed"):
+        before = {k: v for k, v in s.to_dict().items() if k != old}
+        assert differences(before, s.to_dict()) == []
+        assert differences(s.to_dict(), before) == []
+    before = {k: v for k, v in s.to_dict().items() if k != "gamma"}
+    changed = s.replace(gamma="optimal").to_dict()
+    assert differences(before, changed) == ["gamma: 'learned' -> 'optimal'"]
+    before = {k: v for k, v in s.to_dict().items() if k != "epochs"}  # has no default
+    assert differences(before, s.to_dict()) == ["epochs: None -> 400"]

@@ -346,6 +346,42 @@ def test_extra_table_says_that_it_is_not_the_papers():
     assert any("Not in the paper" in note for note in table.notes)
 
 
+OPTIMAL = {"method": "two-stage-optimal-gamma", "fid": 9.5, "log_gamma": -3.5}
+
+
+def test_a_variant_stands_beside_its_row_and_never_in_the_papers_tables():
+    records = [
+        *(made_up(), made_up(method="vae-learned-gamma", fid=50.0), made_up(**OPTIMAL)),
+        *(made_up(dataset="celeba"), made_up(schedule="40 epochs", epochs=40, fid=77.0)),
+        made_up(**OPTIMAL | MMD, trial=1, seed=1),
+    ]
+    built = tables.all_tables(records)
+    for stem in ("fid-paper", "kid-paper"):
+        assert not rows(built[stem], method="2-Stage VAE (optimal")
+    assert "table3-mmd" not in built
+    table = built["beyond-paper"]
+    assert list(built)[-1] == "beyond-paper"
+    assert table.title.startswith("More than the paper")
+    assert not {"Paper", "Difference"} & set(table.header)
+    # CelebA has no variant, and 40 epochs are another experiment
+    assert [(r["Method"], r["FID"]) for r in rows(table)] == [
+        ("2-Stage VAE", "14.0"),
+        ("2-Stage VAE (optimal gamma)", "9.5 ± 0.0"),
+    ]
+    assert row(table, method="2-Stage VAE (opt")["log gamma"] == "-3.500 ± 0.000"
+
+
+def test_smoke_variants_have_a_table_of_their_own():
+    records = [made_up(**SMOKE), made_up(**SMOKE | OPTIMAL | {"fid": None})]
+    built = tables.all_tables(records)
+    assert list(built) == ["smoke-paper", "smoke-beyond-paper"]
+    assert len(built["smoke-paper"].rows) == 1
+    table = built["smoke-beyond-paper"]
+    assert table.title.startswith("Smoke scores")
+    assert "FID" not in table.header
+    assert [r["fd-random"] for r in rows(table)] == ["0.1235", "0.1235"]
+
+
 def test_tables_appear_only_with_their_numbers():
     plain = [made_up(), made_up(protocol="standard"), made_up(**SMOKE)]
     before = tables.all_tables(plain)

@@ -113,6 +113,15 @@ def test_changed_settings_are_refused_with_the_difference(tmp_path, images):
     train(SETTINGS.replace(n_fake=5), images, tmp_path, second=False)  # scoring alone
 
 
+def test_a_folder_from_before_a_setting_goes_on(tmp_path, images):
+    train(SETTINGS, images, tmp_path, second=False)
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({k: v for k, v in SETTINGS.to_dict().items() if k != "gamma"}))
+    with pytest.raises(UserError, match="gamma: 'learned' -> 'optimal'"):
+        train(SETTINGS.replace(gamma="optimal"), images, tmp_path)
+    train(SETTINGS, images[:0], tmp_path, second=False)  # no images: it can't have trained
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, images):
     model = training.build(SETTINGS).first
     model.compile(optimizer=keras.optimizers.Adam())

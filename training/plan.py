@@ -17,7 +17,7 @@ from data.jpeg import jpeg_round_trip
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
-from experiments.settings import RunSettings, trial_seed
+from experiments.settings import GAMMAS, RunSettings, trial_seed
 from models.networks import dense
 from training.train import check_settings
 
@@ -48,7 +48,7 @@ class Plan:
 
     def trains_second(self, settings: RunSettings) -> bool:
         """Whether a run needs its second stage."""
-        return "two-stage" in self.rows(settings)
+        return any(map(settings.second_stage, self.rows(settings)))
 
     def folder(self, settings: RunSettings) -> Path:
         """The run's folder."""
@@ -70,6 +70,7 @@ def make_plan(
     images: int | None = None,
     jpeg: bool | None = None,
     network: str | None = None,
+    gamma: str = "learned",
     **common,
 ) -> Plan:
     """Resolves the command's options into a :class:`Plan`.
@@ -81,6 +82,8 @@ def make_plan(
             the two methods that one run gives. "all" stands for all methods or all tables.
         trials: independent runs of each, with seeds derived from ``seed``.
         epochs, second_epochs, images, jpeg, network: in place of the preset's, if not None.
+        gamma: "optimal" for runs of the two default methods whose gamma is computed; their rows
+            have names of their own.
         common: the plan's other fields.
 
     Raises:
@@ -99,6 +102,8 @@ def make_plan(
         raise UserError(f"--seed must be from 0 to 2^31 - 1, got {seed}.")
     if network is not None:
         _known("network", network, models.NETWORKS)
+    _known("gamma", gamma, GAMMAS)
+    rows = tuple(dict.fromkeys(presets.with_gamma(m, gamma) for _, m in cells))
     changes = {
         "network": network,
         "epochs": epochs,
@@ -110,7 +115,7 @@ def make_plan(
     changes = {name: value for name, value in changes.items() if value is not None}
     runs = []
     for dataset, model in dict.fromkeys((d, presets.model_of(m)) for d, m in cells):
-        settings = presets.resolve(preset, dataset, model).replace(**changes)
+        settings = presets.resolve(preset, dataset, model).replace(gamma=gamma, **changes)
         try:
             models.NETWORKS[settings.network].check_image_shape(settings.image_shape)
         except ValueError as error:
@@ -119,7 +124,7 @@ def make_plan(
             runs.append(settings.replace(trial=trial, seed=trial_seed(seed, trial)))
     return Plan(
         runs=tuple(runs),
-        methods=tuple(dict.fromkeys(m for _, m in cells)),
+        methods=rows,
         out=out,
         command=command,
         **common,

@@ -58,9 +58,10 @@ def base_record(settings: RunSettings, method: str, protocol: str) -> dict:
         "seed": settings.seed,
         "protocol": protocol,
         "epochs": settings.epochs,
-        "second_epochs": settings.second_epochs if method == "two-stage" else 0,
+        "second_epochs": settings.second_epochs if settings.second_stage(method) else 0,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
+        "gamma": settings.gamma,
         "gamma_speed": settings.gamma_speed,
         "jpeg": settings.jpeg,
     }

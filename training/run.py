@@ -17,7 +17,7 @@ from evaluate import Extractor, figures, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
 from experiments import paper, presets
 from experiments.files import read_json, write_json
-from experiments.settings import RunSettings
+from experiments.settings import FIRST_STAGE_ROWS, GAMMAS, RunSettings
 from training import latents, records
 from training.plan import Plan, load_images
 from training.train import SETTINGS_FILE, TrainingDiverged, histories, train
@@ -29,6 +29,8 @@ LATENTS_FILE = "latents.json"
 HELD_OUT = 256  # test images whose pixel error is followed through training
 GRID = 64  # images in a grid of samples
 PAIRS = 30  # images in a grid of reconstructions
+GAMMA_CURVES = ("log_gamma", "rmse")
+OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
 REAL_SEED = 0  # which test images, and in which order: the same for all trials
 EXPORT_FOLDER = Path("saved_model") / "1"
 
@@ -135,7 +137,7 @@ def fake_features(
 def sample(model, method: str, n: int, seed: int) -> np.ndarray:
     """Samples by a method: of a TwoStageVAE both rows can be drawn."""
     if isinstance(model, models.TwoStageVAE):
-        return model.sample(n, stage=2 if method == "two-stage" else 1, seed=seed)
+        return model.sample(n, stage=1 if method in FIRST_STAGE_ROWS else 2, seed=seed)
     return model.sample(n, seed=seed)
 
 
@@ -248,7 +250,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
                 continue
             fake = fake_features(model, method, protocol, settings, extractor, folder)
             steps = data.steps_per_epoch(len(train_images), settings.batch_size)
-            two = method == "two-stage"
+            two = settings.second_stage(method)
             record = {
                 **records.base_record(settings, method, protocol),
                 **about,
@@ -281,7 +283,7 @@ def gather(out: Path) -> list[dict]:
 def _table_order(record: dict) -> tuple[int, int, int]:
     """The paper's order of data sets, a stand-in where the real one would be, methods, trials."""
     base = record["dataset"].removesuffix("-standin")
-    method = presets.METHODS.index(record["method"])
+    method = presets.ROW_ORDER.index(record["method"])
     return presets.DATASETS.index(base), method, record["trial"]
 
 
@@ -297,39 +299,57 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
         runs.append(
             {
                 "dataset": settings["dataset"],
-                "title": f"{paper.method_name(settings['model'])}, trial {settings['trial']}",
+                "title": f"{run_name(settings)}, trial {settings['trial']}",
                 "folder": str(folder),
                 "figures": {k: str(folder / "figures" / v) for k, v in read_json(path).items()},
                 "settings": settings,
                 "history": history,
             }
         )
-    runs.sort(key=lambda run: _table_order({**run["settings"], "method": run["settings"]["model"]}))
-    add_figure1a(runs)
+    runs.sort(key=lambda run: _table_order({**run["settings"], "method": run_row(run["settings"])}))
+    add_gamma_curves(runs)
     preset = plan.runs[0].preset
     return report.write_report(plan.out, found, runs, plan.command, preset)
 
 
-def add_figure1a(runs: list[dict]) -> None:
-    """Draws Figure 1a where a run with learned gamma and one with fixed gamma are both there."""
+def run_row(settings: dict) -> str:
+    """The last row of the tables that a run with these settings gives, by settings.json."""
+    gamma = settings.get("gamma", "learned")
+    return GAMMAS[gamma][1] if settings["model"] == "two-stage" else settings["model"]
+
+
+def run_name(settings: dict) -> str:
+    """A run's name in the report."""
+    return paper.method_name(run_row(settings))
+
+
+def add_gamma_curves(runs: list[dict]) -> None:
+    """Draws log gamma and the pixel error of runs that differ in their gamma alone.
+
+    Figure 1a in the learned run where one with fixed gamma is there too; beyond the paper, the
+    learned beside the optimal gamma, in the optimal run.
+    """
+    names = {"two-stage": "learned gamma", "vae-fixed-gamma": "gamma fixed at 1"}
+    names["two-stage-optimal-gamma"] = "optimal gamma"
+    found: dict[tuple, dict[str, dict]] = {}
     for run in runs:
-        settings = run["settings"]
-        if settings["model"] != "two-stage":
-            continue
-        twins = [
-            other
-            for other in runs
-            if other["settings"]["model"] == "vae-fixed-gamma"
-            and all(other["settings"][k] == settings[k] for k in ("dataset", "network", "trial"))
-        ]
-        if twins:
-            pair = {"learned gamma": run, "gamma fixed at 1": twins[0]}
-            curves = {
-                label: {k: r["history"]["first"][k] for k in ("log_gamma", "rmse")}
-                for label, r in pair.items()
-            }
-            path = figures.gamma_curves(curves, Path(run["folder"]) / "figures" / "figure1a.png")
-            run["figures"]["figure1a"] = str(path)
+        row = run_row(run["settings"])
+        if row in names:
+            key = tuple(run["settings"][k] for k in ("dataset", "network", "trial"))
+            found.setdefault(key, {})[row] = run
+    for by_row in found.values():
+        for other, place, figure in (
+            ("vae-fixed-gamma", "two-stage", "figure1a"),
+            ("two-stage-optimal-gamma", "two-stage-optimal-gamma", OPTIMAL_GAMMA_FIGURE),
+        ):
+            if "two-stage" in by_row and other in by_row:
+                curves = {
+                    names[row]: {k: by_row[row]["history"]["first"][k] for k in GAMMA_CURVES}
+                    for row in ("two-stage", other)
+                }
+                run = by_row[place]
+                path = Path(run["folder"]) / "figures" / f"{figure}.png"
+                run["figures"][figure] = str(figures.gamma_curves(curves, path))
 
 
 def run_plan(plan: Plan, extractor: Extractor) -> tuple[Path, Path]:

@@ -47,7 +47,7 @@ def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
         gamma_speed=settings.gamma_speed,
         seed=settings.seed,
         network_options=dict(settings.network_options),
-        **dict(settings.options),
+        **settings.model_options,
     )
 
 

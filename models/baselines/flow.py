@@ -137,6 +137,8 @@ class FlowVAE(VAE):
         """The negative ELBO, its KL estimated, for x ``(batch, ...)``: each term ``(batch,)``."""
         mu, sd, z, kl = self.draw(x, training=training)
         x_hat = self.decoder(z, training=training)
+        if training:
+            self.renew_gamma(x, x_hat)
         reconstruction = self.elbo(x, x_hat, mu, sd).reconstruction
         return ELBO(kl + reconstruction, kl, reconstruction)
 
@@ -165,11 +167,13 @@ def build(
     gamma_speed: float = 1.0,
     seed: int = 0,
     length: int = LENGTH,
+    optimal_gamma: bool = False,
 ) -> FlowVAE:
     """A fresh FlowVAE on a network, ``parts``; arguments as :func:`models.build`'s.
 
     Args:
         length: K, the number of planar flows.
+        optimal_gamma: see :class:`models.VAE`.
     """
     seeds = part_seeds(seed, 4)
     encoder = parts.encoder(image_shape, latent_dim, momentum=momentum, seed=seeds[0])
@@ -178,6 +182,7 @@ def build(
         parts.decoder(image_shape, latent_dim, momentum=momentum, seed=seeds[1]),
         initial_log_gamma=initial_log_gamma,
         gamma_speed=gamma_speed,
+        optimal_gamma=optimal_gamma,
         seed=seeds[2],
         name="vae_flow",
     )

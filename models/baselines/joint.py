@@ -66,7 +66,10 @@ class MergedVAE(VAE):
         """Both stages' terms summed, for x ``(batch, ...)``: each ``(batch,)``."""
         mu_z, sd_z = self.encoder(x, training=training)
         z = self.sampler(mu_z, sd_z)
-        first = self.elbo(x, self.decoder(z, training=training), mu_z, sd_z)
+        x_hat = self.decoder(z, training=training)
+        if training:
+            self.renew_gamma(x, x_hat)
+        first = self.elbo(x, x_hat, mu_z, sd_z)
         second = self.second.objective(z, training=training)
         return ELBO(*(a + b for a, b in zip(first, second, strict=True)))
 
@@ -99,12 +102,14 @@ def build(
     gamma_speed: float = 1.0,
     seed: int = 0,
     form: str = "fused",
+    optimal_gamma: bool = False,
 ) -> VAE:
     """A fresh joint model on a network, ``parts``; arguments as :func:`models.build`'s.
 
     Args:
         form: "fused" (a VAE of u: its ``encode`` and ``decode`` speak of u) or "merged" (a
             MergedVAE, of z).
+        optimal_gamma: see :class:`models.VAE`; of all gammas.
 
     Raises:
         ValueError: for another form.
@@ -116,7 +121,11 @@ def build(
     decoder = parts.decoder(image_shape, latent_dim, momentum=momentum, seed=seeds[1])
     second_encoder = dense.encoder(latent_dim, seed=seeds[3])
     second_decoder = dense.decoder(latent_dim, seed=seeds[4])
-    gamma = {"initial_log_gamma": initial_log_gamma, "gamma_speed": gamma_speed}
+    gamma = {
+        "initial_log_gamma": initial_log_gamma,
+        "gamma_speed": gamma_speed,
+        "optimal_gamma": optimal_gamma,
+    }
     if form == "fused":
         return VAE(
             fused_encoder(encoder, second_encoder),

@@ -98,8 +98,9 @@ class WAE(VAE):
 
     def get_config(self):
         config = super().get_config()
-        for unused in ("likelihood", "learn_gamma", "initial_log_gamma", "gamma_speed"):
-            del config[unused]
+        unused = ("likelihood", "learn_gamma", "initial_log_gamma", "gamma_speed", "optimal_gamma")
+        for name in unused:
+            del config[name]
         return {
             **config,
             "reconstruction_weight": self.reconstruction_weight,
