@@ -88,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
         help="learned (as in the paper; the default) or optimal: the running RMSE of the "
         "reconstruction, in rows and a table of its own",
     )
+    change.add_argument(
+        "--extras",
+        action="store_true",
+        help="score vae-learned-gamma and two-stage with re-normalised latents too, in rows and a "
+        "table of their own",
+    )
     change.add_argument("--images", type=int, metavar="N", help="generated and real images scored")
     change.add_argument(
         "--jpeg",
@@ -170,6 +176,7 @@ def plan_of(options: argparse.Namespace, command: str):
         jpeg=options.jpeg,
         network=options.network,
         gamma=options.gamma,
+        extras=options.extras,
         features=_features(options),
         inception=options.inception,
         data_dir=options.data_dir,

@@ -616,6 +616,9 @@ _ALIKE = ("data_source", "data_note", "network", "latent_dim", "preset", "epochs
 _BEYOND_NOTES = (
     "Optimal gamma: the running root mean squared error of the reconstruction instead of a weight "
     "trained by gradient, in both stages (Asperti and Trentin 2020, Rybkin et al. 2021).",
+    "Renormalised: each latent dimension of the samples has the variance that it has over the data "
+    "under q(z), which is Variance of z on average (Asperti and Trentin 2020). Of a first stage: "
+    "z ~ N(0, variances); of both: z_hat(u) stretched, instead of gamma_z's noise added.",
 )
 
 
@@ -633,7 +636,7 @@ def beyond_table(
     return _variant_table(
         paper.BEYOND,
         "variants of training and sampling",
-        (("log gamma", "log_gamma", ".3f"),),
+        (("log gamma", "log_gamma", ".3f"), ("Variance of z", "aggregate_variance", ".3f")),
         _BEYOND_NOTES,
         _select(records, protocol, datasets, smoke, beyond=True),
         protocol,

@@ -167,8 +167,18 @@ class Variant:
 # They never stand in the paper's tables. In the order of their own.
 BEYOND: Mapping[str, Variant] = MappingProxyType(
     {
+        "vae-learned-gamma-renormalised": Variant(
+            "VAE (learned gamma), renormalised", "vae-learned-gamma"
+        ),
         "vae-optimal-gamma": Variant("VAE (optimal gamma)", "vae-learned-gamma"),
+        "vae-optimal-gamma-renormalised": Variant(
+            "VAE (optimal gamma), renormalised", "vae-learned-gamma"
+        ),
+        "two-stage-renormalised": Variant("2-Stage VAE, renormalised", "two-stage"),
         "two-stage-optimal-gamma": Variant("2-Stage VAE (optimal gamma)", "two-stage"),
+        "two-stage-optimal-gamma-renormalised": Variant(
+            "2-Stage VAE (optimal gamma), renormalised", "two-stage"
+        ),
     }
 )
 

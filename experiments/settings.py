@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-FIRST_STAGE_ROWS = ("vae-learned-gamma", "vae-optimal-gamma")
 SCORING_FIELDS = ("n_fake", "n_real")
+RENORMALISED = "-renormalised"  # rows sampled with the variances of q(z), models.renormalised
 # What --gamma may be, and the rows that a two-stage run gives with it, first stage and second.
 GAMMAS = {
     "learned": ("vae-learned-gamma", "two-stage"),
@@ -89,12 +89,20 @@ class RunSettings:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The rows of the tables that this run gives."""
-        return GAMMAS[self.gamma] if self.two_stages else (self.model,)
+        """The rows of the tables that this run can give."""
+        if not self.two_stages:
+            return (self.model,)
+        rows = GAMMAS[self.gamma]
+        return (*rows, *(row + RENORMALISED for row in rows))
 
     def second_stage(self, method: str) -> bool:
         """Whether the row ``method`` of this run needs its second stage."""
-        return self.two_stages and method not in FIRST_STAGE_ROWS
+        return self.two_stages and not is_first_stage(method)
+
+
+def is_first_stage(method: str) -> bool:
+    """Whether a row of a two-stage run is sampled from its first stage alone."""
+    return method.removesuffix(RENORMALISED) in [first for first, _ in GAMMAS.values()]
 
 
 def differences(old: dict, new: dict) -> list[str]:

@@ -153,3 +153,5 @@ def test_gammas_that_can_not_be(tmp_path):
         plan(tmp_path, methods=["vae-fixed-gamma", "two-stage"])
     with pytest.raises(UserError, match="unknown gamma 'best': expected one of learned, optimal"):
         plan(tmp_path, gamma="best")
+    with pytest.raises(UserError, match="--extras adds rows to vae-learned-gamma and two-stage"):
+        plan(tmp_path, methods=["wae-mmd"], gamma="learned", extras=True)

@@ -99,6 +99,25 @@ def test_both_gammas_stand_side_by_side(tmp_path):
     assert "learned and optimal gamma" in report
 
 
+def test_extras_are_scored_beside_the_plain_rows(tmp_path):
+    run.run_plan(tiny_plan(tmp_path, ["mnist"]), random_network())
+    plain = json.loads((tmp_path / "results.json").read_text())
+    run.run_plan(tiny_plan(tmp_path, ["mnist"], extras=True), random_network())
+    records = json.loads((tmp_path / "results.json").read_text())
+    names = [r["method"] for r in records[::2]]
+    assert names == [
+        *("vae-learned-gamma", "two-stage"),
+        *("vae-learned-gamma-renormalised", "two-stage-renormalised"),
+    ]
+    assert records[:4] == plain  # scored once, trained once
+    assert all(r["aggregate_variance"] > 0 for r in records[4:])
+    assert "aggregate_variance" not in records[0]
+    assert records[4]["fd-random"] != records[0]["fd-random"]
+    tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
+    assert "renormalised" not in tables["smoke-paper"] + tables["smoke-mmd"]
+    assert "2-Stage VAE, renormalised" in tables["smoke-beyond-paper"]
+
+
 def test_what_counts_as_smoke():
     paper, quick = (presets.resolve(p, "mnist") for p in ("paper", "quick"))
     assert not records.is_smoke(paper, True, 10_000)

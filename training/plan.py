@@ -17,7 +17,7 @@ from data.jpeg import jpeg_round_trip
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
-from experiments.settings import GAMMAS, RunSettings, trial_seed
+from experiments.settings import GAMMAS, RENORMALISED, RunSettings, trial_seed
 from models.networks import dense
 from training.train import check_settings
 
@@ -71,6 +71,7 @@ def make_plan(
     jpeg: bool | None = None,
     network: str | None = None,
     gamma: str = "learned",
+    extras: bool = False,
     **common,
 ) -> Plan:
     """Resolves the command's options into a :class:`Plan`.
@@ -84,6 +85,7 @@ def make_plan(
         epochs, second_epochs, images, jpeg, network: in place of the preset's, if not None.
         gamma: "optimal" for runs of the two default methods whose gamma is computed; their rows
             have names of their own.
+        extras: whether the two default methods are scored with re-normalised latents as well.
         common: the plan's other fields.
 
     Raises:
@@ -103,7 +105,15 @@ def make_plan(
     if network is not None:
         _known("network", network, models.NETWORKS)
     _known("gamma", gamma, GAMMAS)
-    rows = tuple(dict.fromkeys(presets.with_gamma(m, gamma) for _, m in cells))
+    rows = dict.fromkeys(presets.with_gamma(m, gamma) for _, m in cells)
+    if extras:
+        more = [row + RENORMALISED for row in rows if row in GAMMAS[gamma]]
+        if not more:
+            raise UserError(
+                f"--extras adds rows to {' and '.join(presets.DEFAULT_METHODS)}, and neither is "
+                "asked for: add one to --methods."
+            )
+        rows |= dict.fromkeys(more)
     changes = {
         "network": network,
         "epochs": epochs,
@@ -124,7 +134,7 @@ def make_plan(
             runs.append(settings.replace(trial=trial, seed=trial_seed(seed, trial)))
     return Plan(
         runs=tuple(runs),
-        methods=rows,
+        methods=tuple(rows),
         out=out,
         command=command,
         **common,

@@ -17,7 +17,8 @@ from evaluate import Extractor, figures, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
 from experiments import paper, presets
 from experiments.files import read_json, write_json
-from experiments.settings import FIRST_STAGE_ROWS, GAMMAS, RunSettings
+from experiments.settings import GAMMAS, RENORMALISED, RunSettings, is_first_stage
+from models.renormalised import aggregate_deviation, sample_both, sample_first
 from training import latents, records
 from training.plan import Plan, load_images
 from training.train import SETTINGS_FILE, TrainingDiverged, histories, train
@@ -110,7 +111,13 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
 
 
 def fake_features(
-    model, method: str, protocol: str, settings: RunSettings, extractor: Extractor, folder: Path
+    model,
+    method: str,
+    protocol: str,
+    settings: RunSettings,
+    extractor: Extractor,
+    folder: Path,
+    deviation: np.ndarray | None = None,
 ):
     """Features of generated images, kept in the run's folder so that scoring resumes."""
     key = {
@@ -126,7 +133,7 @@ def fake_features(
     }
 
     def compute():
-        images = sample(model, method, settings.n_fake, sampling_seed(settings))
+        images = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
         scored = protocols.as_scored(images, protocol, generated=True)
         title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
         return extract(extractor, scored, title)
@@ -134,14 +141,27 @@ def fake_features(
     return cached_features(folder / "features", key, compute)
 
 
-def sample(model, method: str, n: int, seed: int) -> np.ndarray:
-    """Samples by a method: of a TwoStageVAE both rows can be drawn."""
+def sample(
+    model, method: str, n: int, seed: int, deviation: np.ndarray | None = None
+) -> np.ndarray:
+    """Samples by a method: of a TwoStageVAE several rows can be drawn.
+
+    Args:
+        deviation: ``(kappa,)``, of q(z); needed for the re-normalised rows alone.
+    """
+    if method.endswith(RENORMALISED):
+        if not is_first_stage(method):
+            return sample_both(model, n, deviation, seed)
+        first = model.first if isinstance(model, models.TwoStageVAE) else model
+        return sample_first(first, n, deviation, seed)
     if isinstance(model, models.TwoStageVAE):
-        return model.sample(n, stage=1 if method in FIRST_STAGE_ROWS else 2, seed=seed)
+        return model.sample(n, stage=1 if is_first_stage(method) else 2, seed=seed)
     return model.sample(n, seed=seed)
 
 
-def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, methods) -> dict:
+def draw_figures(
+    model, settings: RunSettings, test: np.ndarray, folder: Path, methods, deviation=None
+) -> dict:
     """Sample grids of the methods beside real images, reconstructions, and training curves.
 
     Returns the report's pictures: name -> file name below the run's ``figures/``.
@@ -152,7 +172,7 @@ def draw_figures(model, settings: RunSettings, test: np.ndarray, folder: Path, m
     grids = [("Test images", real)]
     paths = {"real": figures.image_grid(real, out / "real.png")}
     for method in methods:
-        images = sample(model, method, GRID, seed)
+        images = sample(model, method, GRID, seed, deviation)
         grids.append((paper.method_name(method), images))
         name = f"Samples: {paper.method_name(method)}"
         paths[name] = figures.image_grid(images, out / f"samples-{method}.png")
@@ -234,7 +254,10 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
 
     if isinstance(model, models.TwoStageVAE) and not (folder / EXPORT_FOLDER).exists():
         model.export(folder / EXPORT_FOLDER)
-    pictures = draw_figures(model, settings, test_images, folder, plan.rows(settings))
+    deviation = None
+    if any(row.endswith(RENORMALISED) for row in plan.rows(settings)):
+        deviation = aggregate_deviation(*model.encode(train_images))
+    pictures = draw_figures(model, settings, test_images, folder, plan.rows(settings), deviation)
     table3 = {}
     if isinstance(model, models.TwoStageVAE):
         table3, more = study_latents(model, settings, train_images, test_images, folder)
@@ -248,7 +271,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         for protocol in plan.protocols:
             if (method, protocol, extractor.name, settings.n_fake) in have:
                 continue
-            fake = fake_features(model, method, protocol, settings, extractor, folder)
+            fake = fake_features(model, method, protocol, settings, extractor, folder, deviation)
             steps = data.steps_per_epoch(len(train_images), settings.batch_size)
             two = settings.second_stage(method)
             record = {
@@ -261,6 +284,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
                 "log_gamma_z": history["second"].rows[-1]["log_gamma"] if two else None,
                 "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
                 **(table3 if two else {}),
+                **renormalisation(method, deviation),
                 "status": "ok",
                 "seconds": {
                     "first": round(history["first"].seconds, 1),
@@ -272,6 +296,13 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
             made.append(record)
             write_json(folder / RECORDS_FILE, made)
     return made
+
+
+def renormalisation(method: str, deviation: np.ndarray | None) -> dict:
+    """A re-normalised row's own field: the variance of q(z), averaged over dimensions."""
+    if not method.endswith(RENORMALISED):
+        return {}
+    return {"aggregate_variance": float(np.mean(np.square(deviation)))}
 
 
 def gather(out: Path) -> list[dict]:
