@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from experiments import presets
 from experiments.errors import UserError
+from experiments.settings import SECOND_STAGE_ABLATIONS
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -53,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help=f"all, or from {', '.join(presets.METHODS)} (default: "
-        f"{' and '.join(presets.DEFAULT_METHODS)}, or what --tables needs)",
+        f"{' and '.join(presets.DEFAULT_METHODS)}, or what --tables needs); besides, ablations of "
+        f"the second stage: {', '.join(SECOND_STAGE_ABLATIONS)}",
     )
     what.add_argument(
         "--tables",

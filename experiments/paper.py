@@ -181,12 +181,23 @@ BEYOND: Mapping[str, Variant] = MappingProxyType(
         ),
     }
 )
+# Ablations of the second stage, all on one first stage; likewise.
+SECOND_STAGE: Mapping[str, Variant] = MappingProxyType(
+    {
+        "two-stage-no-skip": Variant("2-Stage VAE, no skip connections", "two-stage"),
+        "two-stage-fixed-z": Variant("2-Stage VAE, z drawn once", "two-stage"),
+        "two-stage-pythae-like": Variant(
+            "2-Stage VAE, no skip connections and z drawn once", "two-stage"
+        ),
+    }
+)
 
 
 def method_name(method: str) -> str:
     """Return a method's name in tables and figures, the paper's where it has one."""
-    if method in BEYOND:
-        return BEYOND[method].name
+    for variants in (BEYOND, SECOND_STAGE):
+        if method in variants:
+            return variants[method].name
     return ROWS[method].name if method in ROWS else ABLATIONS.get(method, method)
 
 

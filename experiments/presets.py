@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from experiments.errors import UserError
 from experiments.paper import BEYOND
-from experiments.settings import GAMMAS, RunSettings
+from experiments.settings import GAMMAS, SECOND_STAGE_ABLATIONS, RunSettings
 
 PRESETS = ("quick", "lite", "paper")
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba", "celeba140")
@@ -23,7 +23,7 @@ METHODS = (  # in the order of the paper's Table 1, then the ablation
     "two-stage-joint-merged",
 )
 DEFAULT_METHODS = ("vae-learned-gamma", "two-stage")
-ROW_ORDER = (*METHODS, *BEYOND)  # of records and runs
+ROW_ORDER = (*METHODS, *BEYOND, *SECOND_STAGE_ABLATIONS)  # of records and runs
 
 # Which data sets and methods each of the paper's tables is made of.
 TABLE1_DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba")
@@ -235,8 +235,9 @@ def resolve(preset: str, dataset: str, model: str = "two-stage") -> RunSettings:
         raise UserError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}.")
     if dataset not in PAPER:
         raise UserError(f"unknown data set {dataset!r}: expected one of {', '.join(DATASETS)}.")
-    if model not in METHODS or model_of(model) != model:
-        raise UserError(f"unknown model {model!r}: expected one of {', '.join(METHODS)}.")
+    known = (*METHODS, *SECOND_STAGE_ABLATIONS)
+    if model not in known or model_of(model) != model:
+        raise UserError(f"unknown model {model!r}: expected one of {', '.join(known)}.")
     paper = PAPER[dataset]
     options = PAPER_OPTIONS.get(model, {}).get(paper.image_shape[-1], ())
     paper = paper.replace(model=model, options=options)

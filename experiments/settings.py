@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 SCORING_FIELDS = ("n_fake", "n_real")
+# Ablations of the second stage; the first is that of the two-stage run.
+SECOND_STAGE_ABLATIONS = ("two-stage-no-skip", "two-stage-fixed-z", "two-stage-pythae-like")
 RENORMALISED = "-renormalised"  # rows sampled with the variances of q(z), models.renormalised
 # What --gamma may be, and the rows that a two-stage run gives with it, first stage and second.
 GAMMAS = {
@@ -85,12 +87,17 @@ class RunSettings:
     @property
     def two_stages(self) -> bool:
         """Whether a second stage is trained after the first."""
-        return self.model == "two-stage"
+        return self.model == "two-stage" or self.shares_first_stage
+
+    @property
+    def shares_first_stage(self) -> bool:
+        """Whether the first stage is that of the run with the model "two-stage"."""
+        return self.model in SECOND_STAGE_ABLATIONS
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The rows of the tables that this run can give."""
-        if not self.two_stages:
+        if self.model != "two-stage":
             return (self.model,)
         rows = GAMMAS[self.gamma]
         return (*rows, *(row + RENORMALISED for row in rows))

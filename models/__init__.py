@@ -23,6 +23,9 @@ BUILDERS = {
     "two-stage": two_stage.build,
     "two-stage-joint": functools.partial(joint.build, form="fused"),
     "two-stage-joint-merged": functools.partial(joint.build, form="merged"),
+    "two-stage-no-skip": functools.partial(two_stage.build, skip=False),
+    "two-stage-fixed-z": functools.partial(two_stage.build, fixed_z=True),
+    "two-stage-pythae-like": functools.partial(two_stage.build, skip=False, fixed_z=True),
 }
 METHODS = tuple(BUILDERS)
 

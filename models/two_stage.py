@@ -30,10 +30,15 @@ class LatentVAE(VAE):
     It trains on posteriors ``(batch, 2, kappa)``, mu_z stacked on sd_z, computed once over the
     training set with the first stage in inference mode, and draws a fresh z = mu_z + sd_z * eps at
     every step. Arguments as VAE's; the likelihood is Gaussian with its own scalar gamma_z.
+
+    Args:
+        fixed_z: an ablation: :meth:`TwoStageVAE.posteriors` draws one z for each image, on which
+            all epochs train.
     """
 
-    def __init__(self, encoder, decoder, seed=None, **kwargs):
+    def __init__(self, encoder, decoder, seed=None, fixed_z=False, **kwargs):
         super().__init__(encoder, decoder, seed=seed, **kwargs)
+        self.fixed_z = fixed_z
         # A second stream: the noise that makes z must not be the noise that makes u.
         self.latent_sampler = GaussianSampler(seed=None if seed is None else seed + 1)
 
@@ -44,6 +49,14 @@ class LatentVAE(VAE):
     def observe(self, posteriors):
         """A fresh z ``(batch, kappa)`` from each of the posteriors ``(batch, 2, kappa)``."""
         return self.latent_sampler(posteriors[:, 0], posteriors[:, 1])
+
+    def draw_once(self, mu_z, sd_z) -> np.ndarray:
+        """One z ~ q(z|x) ``(n, kappa)`` each, always the same draw for the same ``seed``."""
+        seed = None if self.seed is None else self.seed + 2  # a third stream
+        return mu_z + sd_z * standard_normal(*mu_z.shape, seed)
+
+    def get_config(self):
+        return {**super().get_config(), "fixed_z": self.fixed_z}
 
     def encode(self, z) -> tuple[np.ndarray, np.ndarray]:
         """``mu_u``, ``sd_u``, each ``(n, kappa)`` float32, of ``z`` ``(n, kappa)``."""
@@ -124,8 +137,14 @@ class TwoStageVAE:
         return first, second
 
     def posteriors(self, images) -> np.ndarray:
-        """What the second stage trains on: ``(n, 2, kappa)``, mu_z stacked on sd_z."""
-        return np.stack(self.first.encode(images), axis=1)
+        """What the second stage trains on: ``(n, 2, kappa)``, mu_z stacked on sd_z.
+
+        If it is to see one fixed z per image, that z stacked on zeros.
+        """
+        mu_z, sd_z = self.first.encode(images)
+        if self.second.fixed_z:
+            mu_z, sd_z = self.second.draw_once(mu_z, sd_z), np.zeros_like(sd_z)
+        return np.stack([mu_z, sd_z], axis=1)
 
     def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
         """``mu_z``, ``sd_z`` of the first stage, each ``(n, kappa)``."""
@@ -179,20 +198,33 @@ class TwoStageVAE:
 
 
 def build(
-    parts, image_shape, latent_dim: int = 64, *, momentum: float = 0.999, seed: int = 0, **gamma
+    parts,
+    image_shape,
+    latent_dim: int = 64,
+    *,
+    momentum: float = 0.999,
+    seed: int = 0,
+    skip: bool = True,
+    fixed_z: bool = False,
+    **gamma,
 ) -> TwoStageVAE:
     """A fresh two-stage VAE whose first stage is on a network, ``parts``.
 
     Arguments as :func:`models.build`'s; ``gamma`` are both stages' arguments about their gammas.
+
+    Args:
+        skip: whether the second stage's networks have their skip connections.
+        fixed_z: see :class:`LatentVAE`.
     """
     seeds = part_seeds(seed, 6)
     first = vae.build(
         parts, image_shape, latent_dim, momentum=momentum, seed=seed, name="first_stage", **gamma
     )
     second = LatentVAE(
-        dense.encoder(latent_dim, seed=seeds[3]),
-        dense.decoder(latent_dim, seed=seeds[4]),
+        dense.encoder(latent_dim, seed=seeds[3], skip=skip),
+        dense.decoder(latent_dim, seed=seeds[4], skip=skip),
         seed=seeds[5],
+        fixed_z=fixed_z,
         name="second_stage",
         **gamma,
     )

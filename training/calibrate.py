@@ -70,7 +70,7 @@ def measure(settings: RunSettings, extractor: Extractor | None) -> Pace:
 def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, float | None]:
     """Training and scoring time of one run."""
     steps = data.spec(settings.source).n_train // settings.batch_size
-    training = settings.epochs * steps * pace.first
+    training = 0 if settings.shares_first_stage else settings.epochs * steps * pace.first
     if plan.trains_second(settings):
         training += settings.second_epochs * steps * pace.second
     if pace.image is None:

@@ -17,7 +17,13 @@ from data.jpeg import jpeg_round_trip
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
-from experiments.settings import GAMMAS, RENORMALISED, RunSettings, trial_seed
+from experiments.settings import (
+    GAMMAS,
+    RENORMALISED,
+    SECOND_STAGE_ABLATIONS,
+    RunSettings,
+    trial_seed,
+)
 from models.networks import dense
 from training.train import check_settings
 
@@ -145,13 +151,18 @@ def _cells(datasets, methods, tables) -> list[tuple[str, str]]:
     """The (data set, method) pairs that are asked for, in the paper's order."""
     for kind, names, known in (
         ("data set", datasets, presets.DATASETS),
-        ("method", methods, (*presets.METHODS, "all")),
+        ("method", methods, (*presets.METHODS, *SECOND_STAGE_ABLATIONS, "all")),
         ("table", tables, (*presets.TABLES, "all")),
     ):
         for name in names or ():
             _known(kind, name, known)
+    ablations = [m for m in methods or () if m in SECOND_STAGE_ABLATIONS]
     if methods and "all" in methods:
-        methods = presets.METHODS
+        methods = (*presets.METHODS, *ablations)
+    if ablations and tables:
+        raise UserError(f"no table of the paper has {ablations[0]}: name it without --tables.")
+    if ablations:
+        methods = ("two-stage", *methods)  # whose first stage they share, and their measure
     if tables:
         wanted = presets.TABLES if "all" in tables else tables
         pairs = {(d, m) for t in wanted for d in presets.TABLES[t][0] for m in presets.TABLES[t][1]}
@@ -166,7 +177,9 @@ def _cells(datasets, methods, tables) -> list[tuple[str, str]]:
         ]
     if not chosen:
         raise UserError("the tables that were asked for have no such data sets and methods.")
-    return sorted(chosen, key=lambda c: (presets.DATASETS.index(c[0]), presets.METHODS.index(c[1])))
+    return sorted(
+        set(chosen), key=lambda c: (presets.DATASETS.index(c[0]), presets.ROW_ORDER.index(c[1]))
+    )
 
 
 def _known(kind: str, name: str, names) -> None:

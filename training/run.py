@@ -16,12 +16,12 @@ from data.cache import cache_dir
 from evaluate import Extractor, figures, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
 from experiments import paper, presets
-from experiments.files import read_json, write_json
+from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import GAMMAS, RENORMALISED, RunSettings, is_first_stage
 from models.renormalised import aggregate_deviation, sample_both, sample_first
 from training import latents, records
 from training.plan import Plan, load_images
-from training.train import SETTINGS_FILE, TrainingDiverged, histories, train
+from training.train import MODEL_FOLDER, SETTINGS_FILE, TrainingDiverged, histories, train
 
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
@@ -33,6 +33,7 @@ PAIRS = 30  # images in a grid of reconstructions
 GAMMA_CURVES = ("log_gamma", "rmse")
 OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
 REAL_SEED = 0  # which test images, and in which order: the same for all trials
+FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
 EXPORT_FOLDER = Path("saved_model") / "1"
 
 
@@ -204,6 +205,23 @@ def study_latents(model, settings: RunSettings, train: np.ndarray, test: np.ndar
     return stored["fields"], {name: Path(path).name for name, path in paths.items()}
 
 
+def share_first_stage(plan: Plan, settings: RunSettings) -> None:
+    """Gives an ablation of the second stage the first stage of its two-stage run, if it has none.
+
+    Raises:
+        TrainingDiverged: if that run has no finished first stage.
+    """
+    folder = plan.folder(settings)
+    if not settings.shares_first_stage or (folder / FIRST_MODEL).exists():
+        return
+    source = plan.folder(settings.replace(model="two-stage"))
+    if not (source / FIRST_MODEL).exists():
+        raise TrainingDiverged(f"{source.name}, whose first stage it shares, has none")
+    # The model last: once it is there, the first stage counts as finished.
+    for name in (histories(source)["first"].path.name, FIRST_MODEL):
+        write_atomically(folder / name, (source / name).read_bytes())
+
+
 def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
     """One run from data to records; every finished part is kept and not done again.
 
@@ -231,6 +249,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         "machine": records.machine(),
     }
     try:
+        share_first_stage(plan, settings)
         model = train(
             settings,
             train_images,

@@ -1,0 +1,141 @@
+"""Ablations of the second stage: what they leave out, and that they share a first stage."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import models
+from evaluate import random_network
+from experiments import presets
+from experiments.errors import UserError
+from experiments.settings import SECOND_STAGE_ABLATIONS
+from models.networks import dense
+from training import run
+from training.plan import make_plan
+from training.train import TrainingDiverged, train
+
+SHAPE = (8, 8, 1)
+KAPPA = 4
+
+
+def images(n=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
+
+
+def count(model):
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+def test_without_skip_the_output_layers_see_the_last_hidden_layer_alone():
+    encoder, decoder = dense.encoder(64, skip=False), dense.decoder(64, skip=False)
+    assert count(encoder) == 66_560 + 2 * 1_049_600 + 2 * 65_600
+    assert count(decoder) == 66_560 + 2 * 1_049_600 + 65_600
+    z = np.random.default_rng(0).normal(size=(3, 64)).astype("float32")
+    for network in (encoder, decoder):
+        h = z
+        for name in ("dense1", "dense2", "dense3"):
+            kernel, bias = (w.numpy() for w in network.get_layer(name).weights)
+            h = np.maximum(h @ kernel + bias, 0)
+        name = "mu" if network is encoder else "z_hat"
+        kernel, bias = (w.numpy() for w in network.get_layer(name).weights)
+        out = network(z)
+        out = ops.convert_to_numpy(out[0] if network is encoder else out)
+        np.testing.assert_allclose(out, h @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", SECOND_STAGE_ABLATIONS)
+def test_what_each_leaves_out(method):
+    model = models.build(method, SHAPE, latent_dim=KAPPA)
+    whole = models.build("two-stage", SHAPE, latent_dim=KAPPA)
+    skips = count(model.second) == count(whole.second)
+    assert skips == (method == "two-stage-fixed-z")
+    assert model.second.fixed_z == (method != "two-stage-no-skip")
+    for a, b in zip(model.first.get_weights(), whole.first.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    seen = model.posteriors(images())
+    mu_z, sd_z = model.encode(images())
+    drawn = [ops.convert_to_numpy(model.second.observe(seen)) for _ in range(2)]
+    if model.second.fixed_z:
+        np.testing.assert_array_equal(drawn[0], drawn[1])
+        np.testing.assert_array_equal(seen, model.posteriors(images()))  # after a resumption too
+        eps = (drawn[0] - mu_z) / sd_z
+        assert abs(eps.mean()) < 0.25
+        assert eps.std() == pytest.approx(1.0, abs=0.2)
+    else:
+        assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+        np.testing.assert_array_equal(seen, np.stack([mu_z, sd_z], axis=1))
+
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model.second))
+    assert again.get_config() == model.second.get_config()
+    assert again.fixed_z == model.second.fixed_z
+
+
+def test_a_config_from_before_the_option_draws_fresh_z():
+    config = models.build("two-stage", SHAPE, latent_dim=KAPPA).second.get_config()
+    del config["fixed_z"]
+    assert models.LatentVAE.from_config(config).fixed_z is False
+
+
+def plan(tmp_path, methods, **options):
+    chosen = {"preset": "quick", "datasets": ["mnist"], "out": tmp_path, "command": "", **options}
+    return make_plan(methods=methods, features="random", **chosen)
+
+
+def test_an_ablation_brings_the_run_whose_first_stage_it_shares(tmp_path):
+    made = plan(tmp_path, ["two-stage-no-skip"], trials=2)
+    assert [(s.model, s.trial) for s in made.runs] == [
+        *(("two-stage", 0), ("two-stage", 1)),
+        *(("two-stage-no-skip", 0), ("two-stage-no-skip", 1)),
+    ]
+    assert made.rows(made.runs[-1]) == ("two-stage-no-skip",)
+    assert made.trains_second(made.runs[-1])
+    every = plan(tmp_path, ["all"])
+    assert not {s.model for s in every.runs} & set(SECOND_STAGE_ABLATIONS)
+    with pytest.raises(UserError, match="no table of the paper has two-stage-fixed-z"):
+        plan(tmp_path, ["two-stage-fixed-z"], tables=["1"])
+    with pytest.raises(UserError, match=r"--gamma optimal is for .* not for two-stage-fixed-z"):
+        plan(tmp_path, ["two-stage-fixed-z"], gamma="optimal")
+
+
+def test_ablations_share_one_first_stage_and_have_a_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "load_images", lambda plan, settings, split: images(64))
+    made = plan(tmp_path, list(SECOND_STAGE_ABLATIONS), epochs=1, second_epochs=1, images=32)
+    small = {"image_shape": SHAPE, "latent_dim": KAPPA, "batch_size": 32}
+    made = type(made)(
+        **{**vars(made), "runs": tuple(s.replace(**small) for s in made.runs)},
+    )
+    run.run_plan(made, random_network())
+    records = json.loads((tmp_path / "results.json").read_text())
+    assert [r["method"] for r in records[::2]] == ["two-stage", *SECOND_STAGE_ABLATIONS]
+    assert {r["status"] for r in records} == {"ok"}
+    assert len({r["log_gamma"] for r in records}) == 1
+    firsts = {(tmp_path / s.name / run.FIRST_MODEL).read_bytes() for s in made.runs}
+    assert len(firsts) == 1
+    tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
+    assert "z drawn once" not in tables["smoke-paper"] + tables["smoke-mmd"]
+    table = tables["smoke-second-stage-paper"]
+    assert table.count("| mnist-sample | 2-Stage VAE") == 4
+    assert "2-Stage VAE, no skip connections and z drawn once" in table
+    assert "beyond" not in " ".join(tables)
+
+
+def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):
+    made = plan(tmp_path, ["two-stage-no-skip"])
+    with pytest.raises(TrainingDiverged, match="mnist-infogan-two-stage-trial0, whose first stage"):
+        run.share_first_stage(made, made.runs[1])
+    run.share_first_stage(made, made.runs[0])  # the two-stage run trains its own
+
+
+def test_a_fixed_z_is_drawn_again_alike_when_training_resumes(tmp_path):
+    settings = presets.resolve("quick", "mnist", "two-stage-fixed-z").replace(
+        image_shape=SHAPE, latent_dim=KAPPA, epochs=1, second_epochs=1, batch_size=32
+    )
+    model = train(settings, images(), tmp_path)
+    again = train(settings, images(), tmp_path)
+    np.testing.assert_array_equal(model.posteriors(images()), again.posteriors(images()))
