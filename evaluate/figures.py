@@ -157,6 +157,21 @@ def neighbours(
     return _write_pairs({"sample": samples, **rows}, path, columns, scale)
 
 
+def method_rows(
+    rows: Mapping[str, np.ndarray], path: str | os.PathLike, scale: int | None = None
+) -> Path:
+    """Write each method's images in a row of its own, its name at the left. Return the PNG's path.
+
+    rows: {name: images (n, h, w, c)}, from top to bottom, equally many of one size; image i of
+        every method stands in column i, as it should if they come from the same noise.
+    Raises ValueError for no rows or different shapes.
+    """
+    shapes = {np.shape(images) for images in rows.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"expected rows of equally many images of one size, got {sorted(shapes)}")
+    return _write_pairs(rows, path, columns=max(1, shapes.pop()[0]), scale=scale)
+
+
 def interpolations(rows: np.ndarray, path: str | os.PathLike, scale: int | None = None) -> Path:
     """Write each row's images from left to right, one row below another. Return the PNG's path.
 

@@ -7,7 +7,7 @@ distances like the test images' or, where samples are blurred, somewhat smaller 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +70,32 @@ def nearest_images(
         if progress is not None:
             progress(rows.stop, len(training))
     return Neighbours(index, np.sqrt(squared / query.shape[1]) / 255.0)
+
+
+def median_distances(
+    sets: Mapping[str, np.ndarray],
+    training: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """For each set of images, the median distance to the nearest of ``training`` (m, h, w, c).
+
+    Args:
+        sets: {name: images (n, h, w, c)}: samples, and held-out images to compare them with.
+        training, progress: as in ``nearest_images``, whose distance it is. All sets are searched
+            for in one pass over the training images.
+
+    Samples are rounded to 8 bits first, as the training images are, so that a copy is at 0.
+
+    Raises:
+        ValueError: as ``nearest_images``.
+    """
+    levels = [np.rint(_levels(np.asarray(images))) for images in sets.values()]
+    shape = np.shape(training)[1:]
+    queries = np.concatenate(levels).astype(np.uint8).reshape(-1, *shape)
+    distance = nearest_images(queries, training, progress=progress).distance[:, 0]
+    ends = np.cumsum([len(images) for images in levels])
+    parts = np.split(distance, ends[:-1])
+    return {name: float(np.median(part)) for name, part in zip(sets, parts, strict=True)}
 
 
 def _levels(images: np.ndarray) -> np.ndarray:

@@ -467,6 +467,18 @@ _SCORING = ("protocol", "features", "features_note", "smoke")
 _MMD_GROUP = (*(f for f in _SETTINGS if f not in _SCORING), "data_sha256", "mmd_kernel", "mmd_n")
 
 
+def _trainings(records: Iterable[Record], fields: Sequence[str]) -> list[_Group]:
+    """The trials of each experiment, one record a training however often it was scored."""
+    groups: dict[str, _Group] = {}
+    for record in records:
+        key = json.dumps([record.get(f) for f in fields], sort_keys=True, default=str)
+        group = groups.setdefault(key, _Group([], []))
+        trial = (record.get("trial"), record.get("seed"))
+        if trial not in [(r.get("trial"), r.get("seed")) for r in group.records]:
+            group.records.append(record)
+    return list(groups.values())
+
+
 def mmd_table(
     records: Iterable[Record], datasets: Sequence[str] | None = None, smoke: bool = False
 ) -> Table:
@@ -478,21 +490,15 @@ def mmd_table(
     in several ways count once. The published column is empty, with a note; smoke runs, of which
     smoke=True makes a table, have none.
     """
-    groups: dict[str, _Group] = {}
-    for record in _with_mmd(records, datasets, smoke):
-        key = json.dumps([record.get(f) for f in _MMD_GROUP], sort_keys=True, default=str)
-        group = groups.setdefault(key, _Group([], []))
-        trial = (record.get("trial"), record.get("seed"))
-        if trial not in [(r.get("trial"), r.get("seed")) for r in group.records]:
-            group.records.append(record)
+    groups = _trainings(_with_mmd(records, datasets, smoke), _MMD_GROUP)
     notes = _Notes()
     header = ("Data set", "Method", *(() if smoke else ("Paper",)))
     header += ("q(z), first stage", "q(u), second stage", "N(0, I) itself")
     header += ("Trials", "Schedule", "Samples", "Kernel")
 
     rows = []
-    for dataset in _order((str(g.first.get("dataset")) for g in groups.values()), paper.DATASETS):
-        for group in groups.values():
+    for dataset in _order((str(g.first.get("dataset")) for g in groups), paper.DATASETS):
+        for group in groups:
             record = group.first
             if str(record.get("dataset")) != dataset:
                 continue
@@ -608,6 +614,70 @@ def _with_extra(
         r
         for r in _select(records, protocol, datasets, smoke, beyond=True)
         if r.get("status", "ok") == "ok" and any(r.get(name) is not None for name in _EXTRA)
+    ]
+
+
+_NEAREST_GROUP = (*(f for f in _SETTINGS if f not in _SCORING), "data_sha256", "nearest_n")
+
+
+def nearest_table(
+    records: Iterable[Record], datasets: Sequence[str] | None = None, smoke: bool = False
+) -> Table:
+    """Are samples copies? Their distance from the nearest training image, beside test images'.
+
+    Records count that have "nearest_sample" and "nearest_test" (medians) and "nearest_n" (images of
+    either kind). Records of one training scored in several ways count once.
+    """
+    groups = _trainings(_with_nearest(records, datasets, smoke), _NEAREST_GROUP)
+    notes = _Notes()
+    header = ("Data set", "Method", "Samples", "Test images", "Ratio")
+    header += ("Trials", "Schedule", "Images")
+    rows = []
+    order = [*paper.ROWS, *paper.ABLATIONS, *paper.BEYOND, *paper.SECOND_STAGE]
+    for dataset in _order((str(g.first.get("dataset")) for g in groups), paper.DATASETS):
+        here = [g for g in groups if str(g.first.get("dataset")) == dataset]
+        for method in _order((str(g.first.get("method")) for g in here), order):
+            for group in here:
+                record = group.first
+                if str(record.get("method")) != method:
+                    continue
+                made, real = group.values("nearest_sample"), group.values("nearest_test")
+                ratio = statistics.fmean(made) / statistics.fmean(real) if any(real) else math.nan
+                rows.append(
+                    (
+                        notes.mark(data_label(record), record.get("data_note")),
+                        method_label(record),
+                        group.score("nearest_sample", ".4f"),
+                        group.score("nearest_test", ".4f"),
+                        format(ratio, ".2f") if math.isfinite(ratio) else "",
+                        group.trials(notes),
+                        _schedule(record),
+                        f"{record['nearest_n']:,}" if record.get("nearest_n") else "",
+                    )
+                )
+    general = (
+        "Not in the paper. Median distance of samples from their nearest training image, and of as "
+        "many test images from theirs: root mean square difference of a pixel, on the scale from 0 "
+        "to 1. Ratio: the first over the second.",
+        "Samples that were copies would be near 0. Blurred images are closer to everything, so a "
+        "ratio somewhat below 1 is no sign of copying.",
+    )
+    title = "distance from the nearest training image"
+    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
+    return Table(title, header, tuple(rows), notes.all(general))
+
+
+def _with_nearest(
+    records: Iterable[Record], datasets: Sequence[str] | None, smoke: bool
+) -> list[Record]:
+    return [
+        r
+        for r in records
+        if r.get("nearest_sample") is not None
+        and r.get("nearest_test") is not None
+        and r.get("status", "ok") == "ok"
+        and is_smoke(r) == smoke
+        and (datasets is None or r.get("dataset") in datasets)
     ]
 
 
@@ -754,8 +824,8 @@ def all_tables(
 
     For each protocol "fid-paper", "kid-paper", "fid-table2-paper", "kid-table2-paper" and
     "smoke-paper"; then "table3-mmd", "smoke-mmd"; and last, for each protocol, what the paper does
-    not have, "extra-paper", "beyond-paper" and "second-stage-paper", and the same of smoke runs
-    behind "smoke-".
+    not have, "extra-paper", "beyond-paper" and "second-stage-paper", then "nearest", and the same
+    of smoke runs behind "smoke-".
     """
     protocols = _order(
         (str(r.get("protocol") or PAPER_PROTOCOL) for r in records), (PAPER_PROTOCOL, "standard")
@@ -790,6 +860,9 @@ def all_tables(
         tables["table3-mmd"] = mmd_table(records, datasets)
     if _with_mmd(records, datasets, smoke=True):
         tables["smoke-mmd"] = mmd_table(records, datasets, smoke=True)
+    for smoke, prefix in ((False, ""), (True, "smoke-")):
+        if _with_nearest(records, datasets, smoke):
+            extra_tables[f"{prefix}nearest"] = nearest_table(records, datasets, smoke)
     return tables | extra_tables
 
 

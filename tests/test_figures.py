@@ -176,6 +176,22 @@ def test_neighbours_of_another_shape_are_refused(tmp_path, shape):
         figures.neighbours(made_up_images(3, 8, 8), np.zeros(shape, np.uint8), tmp_path / "n.png")
 
 
+def test_methods_have_a_row_each_with_their_name(tmp_path):
+    rows = {name: made_up_images(3, 8, 8, seed=i) for i, name in enumerate(("A", "Method B", "C"))}
+    page = read(figures.method_rows(rows, tmp_path / "m.png", scale=2))
+    gap = figures.GAP
+    left = page.shape[1] - (3 * (16 + gap) + gap)
+    for i, images in enumerate(rows.values()):
+        picture, top = figures.tile(images, 3, 2), i * (16 + gap)
+        shown = page[top : top + picture.shape[0], left:]
+        np.testing.assert_array_equal(shown, picture)
+        assert (page[top : top + 18, :left] < 128).any()  # its name is drawn
+    with pytest.raises(ValueError, match="equally many images"):
+        figures.method_rows({**rows, "D": made_up_images(2, 8, 8)}, tmp_path / "m.png")
+    with pytest.raises(ValueError, match="equally many images"):
+        figures.method_rows({}, tmp_path / "m.png")
+
+
 def test_interpolations_have_a_row_each(tmp_path):
     images = made_up_images(6, 8, 8, 3)
     rows = images.reshape(2, 3, 8, 8, 3)

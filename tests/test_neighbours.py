@@ -80,3 +80,28 @@ def test_one_level_in_one_pixel_of_a_large_image_is_seen():
 def test_unusable_input_is_refused(images, k, words):
     with pytest.raises(ValueError, match=words):
         nearest_images(images, made_up_images(5, 3), k)
+
+
+def test_medians_by_hand_and_copies_at_0():
+    training = np.zeros((3, 2, 2, 1), np.uint8)
+    training[1:] = np.array([100, 200]).reshape(2, 1, 1, 1)
+    near = np.array([10, 103, 190]).reshape(3, 1, 1, 1) * np.ones((3, 2, 2, 1))
+    sets = {
+        "copies": (training + 0.3) / 255.0,  # within the rounding to 8 bits
+        "near": near.astype(np.uint8),  # 10, 3 and 10 levels away
+        "one": np.full((1, 2, 2, 1), 0.2, np.float32),  # level 51, 49 from the nearest
+    }
+    found = neighbours.median_distances(sets, training)
+    assert list(found) == list(sets)
+    assert found["copies"] == 0.0
+    assert found["near"] == pytest.approx(10 / 255)
+    assert found["one"] == pytest.approx(49 / 255)
+
+
+def test_held_out_images_of_the_same_kind_are_farther_than_copies():
+    training, held_out = made_up_images(50, 0), made_up_images(20, 1)
+    copies = np.clip(training[:20].astype(int) + 1, 0, 255).astype(np.uint8)
+    found = neighbours.median_distances({"copies": copies, "held out": held_out}, training)
+    assert found["copies"] < 0.1 * found["held out"]
+    alone = nearest_images(held_out, training).distance[:, 0]
+    assert found["held out"] == pytest.approx(np.median(alone))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +13,8 @@ import data
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
+from models.networks import dense
+from models.vae import standard_normal
 from training import records, run
 from training.plan import make_plan
 from training.train import TrainingDiverged
@@ -32,6 +35,15 @@ def tiny_plan(out, datasets=("mnist", "fashion_mnist"), **changes):
     )
     small = {"image_shape": (16, 16, 1), "latent_dim": 4, "batch_size": 32}
     return dataclasses.replace(plan, runs=tuple(s.replace(**small) for s in plan.runs))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _narrow_second_stage():
+    """A sixteenth of its width: less to compute and to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (dense.encoder, dense.decoder):
+            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -111,11 +123,49 @@ def test_extras_are_scored_beside_the_plain_rows(tmp_path):
     ]
     assert records[:4] == plain  # scored once, trained once
     assert all(r["aggregate_variance"] > 0 for r in records[4:])
+    assert len({r["nearest_test"] for r in records}) == 1
+    assert all(0 < r["nearest_sample"] < 1 for r in records)
+    assert (tmp_path / "tables" / "smoke-nearest.md").exists()
     assert "aggregate_variance" not in records[0]
     assert records[4]["fd-random"] != records[0]["fd-random"]
     tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
     assert "renormalised" not in tables["smoke-paper"] + tables["smoke-mmd"]
     assert "2-Stage VAE, renormalised" in tables["smoke-beyond-paper"]
+
+
+def test_all_methods_stand_in_one_picture(tmp_path, monkeypatch):
+    drawn = {}
+    method_rows = run.figures.method_rows
+
+    def keep(rows, path, **kwargs):
+        drawn[path.name] = rows
+        return method_rows(rows, path, **kwargs)
+
+    monkeypatch.setattr(run.figures, "method_rows", keep)
+    methods = ["wae-mmd", "vae-learned-gamma", "two-stage"]
+    run.run_plan(tiny_plan(tmp_path, ["mnist"], methods=methods), random_network())
+    (rows,) = drawn.values()
+    assert list(rows) == ["Test images", "VAE (learned gamma)", "WAE-MMD", "2-Stage VAE"]
+    assert {images.shape for images in rows.values()} == {(run.SIDE_BY_SIDE, 16, 16, 3)}
+    name = "methods-mnist-infogan.png"
+    assert list(drawn) == [name]
+    assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
+    report = (tmp_path / "report.md").read_text()
+    assert report.count(f"](figures/{name})") == 1
+    assert report.index("All methods side by side") < report.index("2-Stage VAE, trial 0")
+    first = keras.saving.load_model(
+        tmp_path / "mnist-infogan-two-stage-trial0" / "model" / "first.keras"
+    )
+    seed = run.sampling_seed(tiny_plan(tmp_path, ["mnist"]).runs[0])
+    again = run.figures.as_uint8(first.sample(run.GRID, seed=seed))[: run.SIDE_BY_SIDE]
+    np.testing.assert_array_equal(rows["VAE (learned gamma)"], again)
+
+
+def test_both_stages_start_from_the_same_noise():
+    """The u of a two-stage VAE is the z of every other method, with the same seed."""
+    for kappa in (4, 64):
+        u, _ = np.split(standard_normal(2 * run.GRID, kappa, 7), 2)
+        np.testing.assert_array_equal(u, standard_normal(run.GRID, kappa, 7))
 
 
 def test_what_counts_as_smoke():

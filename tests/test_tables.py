@@ -382,6 +382,25 @@ def test_smoke_variants_have_a_table_of_their_own():
     assert [r["fd-random"] for r in rows(table)] == ["0.1235", "0.1235"]
 
 
+NEAREST = {"nearest_sample": 0.06, "nearest_test": 0.08, "nearest_n": 256}
+
+
+def test_distances_from_training_images_count_a_training_once():
+    records = [
+        made_up(trial=i, seed=i, protocol=p, **NEAREST | {"nearest_sample": 0.05 + 0.02 * i})
+        for i in range(2)
+        for p in ("paper", "standard")
+    ]
+    built = tables.all_tables([*records, made_up(**SMOKE, **NEAREST, method="wae-mmd")])
+    got = row(built["nearest"])
+    # 0.05 and 0.07: mean 0.06, sample standard deviation 0.0141; 0.06 / 0.08
+    assert (got["Samples"], got["Test images"]) == ("0.0600 ± 0.0141", "0.0800 ± 0.0000")
+    assert (got["Ratio"], got["Trials"], got["Images"]) == ("0.75", "2", "256")
+    assert built["nearest"].title.startswith("More than the paper")
+    assert row(built["smoke-nearest"])["Method"] == "WAE-MMD"
+    assert built["smoke-nearest"].title.startswith("Smoke scores")
+
+
 def test_tables_appear_only_with_their_numbers():
     plain = [made_up(), made_up(protocol="standard"), made_up(**SMOKE)]
     before = tables.all_tables(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 import data
 import models
 from data.cache import cache_dir
-from evaluate import Extractor, figures, prdc, protocols, report, scoring
+from evaluate import Extractor, figures, neighbours, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
 from experiments import paper, presets
 from experiments.files import read_json, write_atomically, write_json
@@ -26,9 +27,14 @@ from training.train import MODEL_FOLDER, SETTINGS_FILE, TrainingDiverged, histor
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
 FIGURES_FILE = "figures.json"
+SAMPLES_FILE = "samples.npz"
 LATENTS_FILE = "latents.json"
+NEIGHBOURS_FILE = "neighbours.json"
 HELD_OUT = 256  # test images whose pixel error is followed through training
 GRID = 64  # images in a grid of samples
+COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
+SIDE_BY_SIDE = 12  # images of each method in the picture of all methods
+ALL_METHODS_FIGURE = "every method from the same noise"  # its caption too
 PAIRS = 30  # images in a grid of reconstructions
 GAMMA_CURVES = ("log_gamma", "rmse")
 OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
@@ -171,12 +177,15 @@ def draw_figures(
     seed = sampling_seed(settings)
     real = select_real(test, GRID)
     grids = [("Test images", real)]
+    kept = {"test images": real}
     paths = {"real": figures.image_grid(real, out / "real.png")}
     for method in methods:
         images = sample(model, method, GRID, seed, deviation)
         grids.append((paper.method_name(method), images))
+        kept[method] = images
         name = f"Samples: {paper.method_name(method)}"
         paths[name] = figures.image_grid(images, out / f"samples-{method}.png")
+    save_samples({name: images[:SIDE_BY_SIDE] for name, images in kept.items()}, folder)
     figures.compare_grids(grids, out / "samples.png")  # side by side, for a README or a talk
     pairs = real[:PAIRS]
     paths["reconstructions"] = figures.reconstruction_grid(
@@ -185,6 +194,61 @@ def draw_figures(
     history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
     paths["curves"] = figures.curves(history, out / "curves.png")
     return {name: Path(path).name for name, path in paths.items()}
+
+
+def save_samples(images: dict[str, np.ndarray], folder: Path) -> None:
+    """Keeps a few images of each method, rounded to 8 bits, for the picture of all methods."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{name: figures.as_uint8(rows) for name, rows in images.items()})
+    write_atomically(folder / SAMPLES_FILE, stream.getvalue())
+
+
+def load_samples(folder: Path) -> dict[str, np.ndarray]:
+    """What :func:`save_samples` wrote: method, or "test images" -> ``(n, h, w, 3)`` uint8."""
+    with np.load(folder / SAMPLES_FILE, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
+    """One picture for each data set and network: every method's samples from the same noise.
+
+    The runs of one trial draw their samples with one seed; the first trial is shown. u of a
+    two-stage VAE is the z of the others.
+
+    Args:
+        runs: as :func:`write_results` gathers them.
+        out: the output folder.
+
+    Returns:
+        Entries for the report, where more than one run is there.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for run in runs:
+        settings = run["settings"]
+        if (Path(run["folder"]) / SAMPLES_FILE).exists():
+            groups.setdefault((settings["dataset"], settings["network"]), []).append(run)
+    entries = []
+    for (dataset, network), found in groups.items():
+        trial, seed = min((run["settings"]["trial"], run["settings"]["seed"]) for run in found)
+        rows: dict[str, np.ndarray] = {}
+        for run in found:
+            if (run["settings"]["trial"], run["settings"]["seed"]) == (trial, seed):
+                rows.update(load_samples(Path(run["folder"])))
+        real = rows.pop("test images")
+        order = sorted(rows, key=presets.ROW_ORDER.index)
+        if len(order) < 2:
+            continue
+        shown = {"test images": real} | {paper.method_name(m): rows[m] for m in order}
+        path = out / "figures" / f"methods-{dataset}-{network}.png"
+        figures.method_rows(shown, path)
+        entries.append(
+            {
+                "dataset": dataset,
+                "title": f"All methods side by side, network {network}, trial {trial}",
+                "figures": {ALL_METHODS_FIGURE: str(path)},
+            }
+        )
+    return entries
 
 
 def study_latents(model, settings: RunSettings, train: np.ndarray, test: np.ndarray, folder: Path):
@@ -203,6 +267,42 @@ def study_latents(model, settings: RunSettings, train: np.ndarray, test: np.ndar
         write_json(folder / LATENTS_FILE, stored)
     paths = latents.draw(model, samples, train, select_real(test, GRID), folder / "figures", seed)
     return stored["fields"], {name: Path(path).name for name, path in paths.items()}
+
+
+def study_copies(
+    model,
+    settings: RunSettings,
+    methods,
+    train: np.ndarray,
+    test: np.ndarray,
+    folder: Path,
+    deviation: np.ndarray | None = None,
+) -> dict[str, dict]:
+    """Are samples copies of training images? The record's fields about it, for each method.
+
+    The median distance of samples from their nearest training images, and that of as many test
+    images: computed once for a model.
+    """
+    seed = sampling_seed(settings)
+    n = min(COPIES, len(test), settings.n_fake)
+    key = {"weights": weights_digest(model), "n": n, "methods": list(methods)}
+    stored = read_json(folder / NEIGHBOURS_FILE) or {}
+    if stored.get("key") != key:
+        sets = {m: sample(model, m, n, seed, deviation) for m in methods}
+        sets["test images"] = select_real(test, n)
+        title = f"{settings.dataset}, nearest training images"
+        medians = _with_progress(neighbours.median_distances, title, sets, train, unit="image")
+        stored = {"key": key, "medians": medians}
+        write_json(folder / NEIGHBOURS_FILE, stored)
+    medians = stored["medians"]
+    return {
+        method: {
+            "nearest_sample": medians[method],
+            "nearest_test": medians["test images"],
+            "nearest_n": n,
+        }
+        for method in methods
+    }
 
 
 def share_first_stage(plan: Plan, settings: RunSettings) -> None:
@@ -282,6 +382,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         table3, more = study_latents(model, settings, train_images, test_images, folder)
         pictures.update(more)
     write_json(folder / FIGURES_FILE, pictures)
+    rows = plan.rows(settings)
+    copies = study_copies(model, settings, rows, train_images, test_images, folder, deviation)
 
     history = histories(folder)
     start = time.monotonic()
@@ -304,6 +406,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
                 "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
                 **(table3 if two else {}),
                 **renormalisation(method, deviation),
+                **copies[method],
                 "status": "ok",
                 "seconds": {
                     "first": round(history["first"].seconds, 1),
@@ -359,6 +462,7 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
     runs.sort(key=lambda run: _table_order({**run["settings"], "method": run_row(run["settings"])}))
     add_gamma_curves(runs)
     preset = plan.runs[0].preset
+    runs = draw_all_methods(runs, plan.out) + runs
     return report.write_report(plan.out, found, runs, plan.command, preset)
 
 

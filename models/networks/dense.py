@@ -27,7 +27,12 @@ def _stack(inputs, units, depth, seeds, skip):
 
 
 def encoder(
-    latent_dim: int = 64, units: int = UNITS, depth: int = DEPTH, seed: int = 0, skip: bool = True
+    latent_dim: int = 64,
+    units: int = UNITS,
+    depth: int = DEPTH,
+    seed: int = 0,
+    *,
+    skip: bool = True,
 ):
     """z ``(batch, latent_dim)`` -> ``mu_u``, ``sd_u``, each ``(batch, latent_dim)``."""
     seeds = layer_seeds(seed)
@@ -38,7 +43,12 @@ def encoder(
 
 
 def decoder(
-    latent_dim: int = 64, units: int = UNITS, depth: int = DEPTH, seed: int = 0, skip: bool = True
+    latent_dim: int = 64,
+    units: int = UNITS,
+    depth: int = DEPTH,
+    seed: int = 0,
+    *,
+    skip: bool = True,
 ):
     """u ``(batch, latent_dim)`` -> z_hat ``(batch, latent_dim)``, unbounded."""
     seeds = layer_seeds(seed)
