@@ -1,101 +1,294 @@
 """The two-stage VAE as a TensorFlow SavedModel, for TensorFlow Serving.
 
-Signatures, with h, w, c and kappa fixed by the model and the batch size free:
+Signatures, with h, w, c and kappa fixed by the model and the batch size b free:
 
-- ``serving_default`` (``generate``): ``n`` int32 scalar, ``seed`` int64 scalar ->
-  ``images`` uint8 ``(n, h, w, c)``; the same seed gives the same images, a negative one fresh ones;
+- ``serving_default``, the same as ``generate``: ``n`` int32 scalar, ``seed`` int64 scalar ->
+  ``images`` uint8 ``(n, h, w, c)``, both stages: u ~ N(0, I), z = z_hat(u) + gamma_z * eps,
+  x = x_hat(z). The same seed gives the same images, a negative one fresh ones;
+- ``generate_first_stage``: likewise by z ~ N(0, I), x = x_hat(z);
 - ``decode``: ``u`` float32 ``(b, kappa)`` -> ``images`` uint8, by the mean of z given u;
+- ``decode_z``: ``z`` float32 ``(b, kappa)`` -> ``images`` uint8;
 - ``encode``: ``images`` uint8 ``(b, h, w, c)`` -> ``mu_z``, ``sd_z``, ``u`` (the mean of u given
   mu_z), each float32 ``(b, kappa)``;
 - ``reconstruct``: ``images`` uint8 -> ``images`` uint8, by the mean of z.
 
-A request that can't be served fails with INVALID_ARGUMENT and a sentence.
+A request that can't be served fails with INVALID_ARGUMENT and a sentence. The graphs hold TensorFlow's own operations only: neither Keras nor this project
+is needed to load them.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
-MAX_IMAGES = 1024  # in one ``generate`` request
+import numpy as np
+
+from models.vae import PREDICT_BATCH
+from models.warmup import write_warmup
+
+MAX_IMAGES = 1024  # in one request, whatever the signature
+WARMUP_BATCH = 2
+SEED_PERIOD = 2**31 - 2  # keras.random takes seeds modulo this on TensorFlow
+SAVED_MODEL_PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
+
+
+# --- what a request must be -----------------------------------------------------------------------
+
+
+def require(condition, template: str, value) -> None:
+    """Fails the request unless ``condition``; ``template`` is a sentence with ``{}`` for value.
+
+    What runs beside a failing check may fail too and be reported in its place, or ask for all
+    memory first. So the checks below hand on something small and valid in the place of what is
+    wrong.
+    """
+    import tensorflow as tf
+
+    tf.debugging.Assert(condition, [tf.strings.format(template, value, summarize=-1)])
+
+
+def checked_count(n, limit: int):
+    """``n``, a scalar from 1 to ``limit``."""
+    import tensorflow as tf
+
+    right = (n >= 1) & (n <= limit)
+    require(right, f"n must be from 1 to {limit} in one request, got {{}}.", n)
+    return tf.where(right, n, 1)
+
+
+def checked_batch(batch, name: str, shape: tuple[int, ...], limit: int):
+    """``batch``, ``(b, *shape)`` with b from 1 to ``limit``, its floats finite."""
+    import tensorflow as tf
+
+    # From the tensor's own shape, padded to be compared: tf.rank would be what the signature says,
+    # but a server feeds whatever it is sent.
+    actual = tf.shape(batch)
+    rest = tf.concat([actual[1:], [-1] * (len(shape) + 1)], 0)[: len(shape) + 1]
+    b = tf.reduce_prod(actual[:1])
+    right = tf.reduce_all(tf.equal(rest, (*shape, -1))) & (b >= 1) & (b <= limit)
+    expected = f"(b, {', '.join(map(str, shape))}) with b from 1 to {limit}"
+    require(right, f"{name} must have shape {expected}, got {{}}.", actual)
+    batch = tf.cond(
+        right,
+        lambda: tf.ensure_shape(batch, (None, *shape)),
+        lambda: tf.zeros((1, *shape), batch.dtype),
+    )
+    if batch.dtype.is_floating:
+        bad = tf.math.count_nonzero(~tf.math.is_finite(batch))
+        sentence = f"{name} must be finite, got {{}} values that are infinite or NaN."
+        require(tf.equal(bad, 0), sentence, bad)
+    return batch
+
+
+# --- what is computed -----------------------------------------------------------------------------
+
+
+def to_uint8(x_hat):
+    """x_hat in [0, 1] as the nearest of the 256 levels."""
+    import tensorflow as tf
+
+    return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
+
+
+def seeded_normal(rows, dim: int, seed):
+    """``(rows, dim)`` draws from N(0, I), :func:`models.vae.standard_normal`'s for the same seed.
+
+    A negative seed is replaced by a fresh one at every call.
+    """
+    import tensorflow as tf
+
+    # The operation itself, with its two seeds 0: whatever global seed was set when the model was
+    # exported, a server that starts again doesn't repeat what it drew before.
+    fresh = tf.raw_ops.RandomUniformInt(
+        shape=tf.constant([], tf.int32),
+        minval=tf.constant(0, tf.int64),
+        maxval=tf.constant(SEED_PERIOD, tf.int64),
+        seed=0,
+        seed2=0,
+    )
+    seed = tf.where(seed < 0, fresh, seed % SEED_PERIOD)
+    shape = tf.stack([rows, dim])
+    return tf.random.stateless_normal(shape, seed=tf.stack([seed, tf.zeros_like(seed)]))
+
+
+def in_pieces(function, *inputs, size: int = PREDICT_BATCH) -> dict:
+    """``function(*inputs)``, a dict of tensors, ``size`` examples at a time.
+
+    Memory is bounded by a piece, not by the request. As the pieces are those of
+    :func:`models.vae.predict`, rounding errors are the same and so are the results, to the bit.
+    """
+    import tensorflow as tf
+
+    piece = tf.function(function)
+    specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in inputs]
+    outputs = piece.get_concrete_function(*specs).structured_outputs
+    n = tf.shape(inputs[0])[0]
+    count = (n + size - 1) // size
+
+    def step(i, made):
+        results = piece(*(x[i * size : (i + 1) * size] for x in inputs))
+        return i + 1, {name: made[name].write(i, results[name]) for name in made}
+
+    made = {
+        name: tf.TensorArray(spec.dtype, count, element_shape=spec.shape, infer_shape=False)
+        for name, spec in outputs.items()
+    }
+    _, made = tf.while_loop(lambda i, _: i < count, step, (0, made), parallel_iterations=1)
+    return {name: array.concat() for name, array in made.items()}
+
+
+def served(model, max_images: int = MAX_IMAGES):
+    """A ``tf.Module`` with one function a signature on the variables of ``model``.
+
+    Args:
+        model: TwoStageVAE, TensorFlow backend.
+        max_images: most images in one request, made or sent.
+    """
+    import tensorflow as tf
+
+    first, second = model.first, model.second
+    kappa, gamma_z = model.latent_dim, second.gamma
+    image_shape = tuple(first.encoder.input_shape[1:])
+
+    count = (tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((), tf.int64, name="seed"))
+
+    def latents(name):
+        return [tf.TensorSpec((None, kappa), tf.float32, name=name)]
+
+    def pixels():
+        return [tf.TensorSpec((None, *image_shape), tf.uint8, name="images")]
+
+    def pixels_of(z):
+        return {"images": to_uint8(first.decoder(z, training=False))}
+
+    def pixels_by_both(u):
+        return pixels_of(second.decoder(u, training=False))
+
+    def sampled(u, eps):
+        return pixels_of(second.decoder(u, training=False) + gamma_z * eps)
+
+    def encoded(images):
+        mu_z, sd_z = first.encoder(first.scale(images), training=False)
+        mu_u, _ = second.encoder(mu_z, training=False)
+        return {"mu_z": mu_z, "sd_z": sd_z, "u": mu_u}
+
+    def reconstructed(images):
+        return pixels_of(first.encoder(first.scale(images), training=False)[0])
+
+    class Served(tf.Module):
+        def __init__(self):
+            super().__init__()
+            parts = (first.encoder, first.decoder, second.encoder, second.decoder)
+            self.networks = [[v.value for v in part.variables] for part in parts]
+
+        @tf.function(input_signature=count)
+        def generate(self, n, seed):
+            n = checked_count(n, max_images)
+            noise = seeded_normal(2 * n, kappa, seed)
+            return in_pieces(sampled, noise[:n], noise[n:])
+
+        @tf.function(input_signature=count)
+        def generate_first_stage(self, n, seed):
+            n = checked_count(n, max_images)
+            return in_pieces(pixels_of, seeded_normal(n, kappa, seed))
+
+        @tf.function(input_signature=latents("u"))
+        def decode(self, u):
+            return in_pieces(pixels_by_both, checked_batch(u, "u", (kappa,), max_images))
+
+        @tf.function(input_signature=latents("z"))
+        def decode_z(self, z):
+            return in_pieces(pixels_of, checked_batch(z, "z", (kappa,), max_images))
+
+        @tf.function(input_signature=pixels())
+        def encode(self, images):
+            images = checked_batch(images, "images", image_shape, max_images)
+            return in_pieces(encoded, images)
+
+        @tf.function(input_signature=pixels())
+        def reconstruct(self, images):
+            images = checked_batch(images, "images", image_shape, max_images)
+            return in_pieces(reconstructed, images)
+
+    return Served()
+
+
+def signatures(module) -> dict:
+    """Signature names and their functions, of what :func:`served` returns."""
+    return {
+        "serving_default": module.generate,
+        "generate": module.generate,
+        "generate_first_stage": module.generate_first_stage,
+        "decode": module.decode,
+        "decode_z": module.decode_z,
+        "encode": module.encode,
+        "reconstruct": module.reconstruct,
+    }
+
+
+def warmup_requests(functions: dict, batch: int = WARMUP_BATCH) -> list:
+    """One small valid request for each signature: ``(signature, inputs)``."""
+    scalars = {"n": batch, "seed": 0}
+    requests = []
+    for signature, function in functions.items():
+        inputs = {}
+        for spec in function.input_signature:
+            dtype = spec.dtype.as_numpy_dtype
+            if spec.name in scalars:
+                inputs[spec.name] = np.array(scalars[spec.name], dtype)
+            else:
+                inputs[spec.name] = np.zeros((batch, *spec.shape[1:]), dtype)
+        requests.append((signature, inputs))
+    return requests
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def save(module, functions: dict, folder) -> None:
+    """Writes a module, its signatures and their warm-up requests as a SavedModel, whole or not.
+
+    TensorFlow Serving watches for folders whose names are numbers, and must not find half a model.
+
+    Raises:
+        FileExistsError: if ``folder`` holds anything but an earlier SavedModel, which is replaced.
+    """
+    import tensorflow as tf
+
+    folder = Path(folder)
+    if folder.exists():
+        others = sorted({entry.name for entry in folder.iterdir()} - SAVED_MODEL_PARTS)
+        if others:
+            raise FileExistsError(
+                f"A SavedModel needs a folder of its own, {folder} holds {', '.join(others[:3])}: "
+                f"export into {folder / 'saved_model' / '1'}, say."
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f"unfinished-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    tf.saved_model.save(module, str(unfinished), signatures=functions)
+    write_warmup(unfinished, warmup_requests(functions))
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(unfinished, folder)
 
 
 def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
     """Writes ``model`` (a TwoStageVAE, TensorFlow backend) as a SavedModel into ``folder``.
 
-    TensorFlow Serving expects a version below the model's name: ``.../saved_model/1``.
+    TensorFlow Serving expects a version number below the model's name: ``.../saved_model/1``.
+
+    Args:
+        model: TwoStageVAE.
+        folder: replaced if it holds an earlier SavedModel.
+        max_images: most images in one request, made or sent.
+
+    Raises:
+        FileExistsError: if ``folder`` holds anything else.
+        ValueError: if max_images is below 1.
     """
-    import tensorflow as tf
-
-    first, second = model.first, model.second
-    height, width, channels = first.encoder.input_shape[1:]
-    kappa = model.latent_dim
-    gamma_z = second.gamma
-
-    class Served(tf.Module):
-        """Holds the four networks' variables and the functions on them."""
-
-        def __init__(self):
-            super().__init__()
-            parts = (first.encoder, first.decoder, second.encoder, second.decoder)
-            self.kept = [[v.value for v in part.variables] for part in parts]
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((), tf.int32, name="n"),
-                tf.TensorSpec((), tf.int64, name="seed"),
-            ]
-        )
-        def generate(self, n, seed):
-            tf.debugging.assert_greater_equal(n, 1, message="n must be at least 1")
-            tf.debugging.assert_less_equal(
-                n, max_images, message=f"n must be at most {max_images} in one request"
-            )
-            fresh = tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int64)
-            seed = tf.where(seed < 0, fresh, seed % (2**31 - 1))
-            noise = tf.random.stateless_normal(
-                tf.stack([2 * n, kappa]), seed=tf.stack([seed, tf.zeros_like(seed)])
-            )
-            u, eps = noise[:n], noise[n:]
-            z = second.decoder(u, training=False) + gamma_z * eps
-            return {"images": to_uint8(first.decoder(z, training=False))}
-
-        @tf.function(input_signature=[tf.TensorSpec((None, kappa), tf.float32, name="u")])
-        def decode(self, u):
-            tf.debugging.assert_all_finite(u, "u must be finite")
-            z = second.decoder(u, training=False)
-            return {"images": to_uint8(first.decoder(z, training=False))}
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, height, width, channels), tf.uint8, name="images")
-            ]
-        )
-        def encode(self, images):
-            mu_z, sd_z = first.encoder(first.scale(images), training=False)
-            mu_u, _ = second.encoder(mu_z, training=False)
-            return {"mu_z": mu_z, "sd_z": sd_z, "u": mu_u}
-
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, height, width, channels), tf.uint8, name="images")
-            ]
-        )
-        def reconstruct(self, images):
-            mu_z, _ = first.encoder(first.scale(images), training=False)
-            return {"images": to_uint8(first.decoder(mu_z, training=False))}
-
-    def to_uint8(x_hat):
-        return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
-
-    served = Served()
-    tf.saved_model.save(
-        served,
-        str(Path(folder)),
-        signatures={
-            "serving_default": served.generate,
-            "generate": served.generate,
-            "decode": served.decode,
-            "encode": served.encode,
-            "reconstruct": served.reconstruct,
-        },
-    )
+    if max_images < 1:
+        raise ValueError(f"max_images must be at least 1, got {max_images}.")
+    module = served(model, max_images)
+    save(module, signatures(module), folder)
