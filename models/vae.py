@@ -64,22 +64,25 @@ class VAE(keras.Model):
 
     With ``optimal_gamma=True`` no gradient trains it: the gamma that minimises the objective for
     given reconstructions is known, their root mean squared error (Asperti and Trentin 2020, Rybkin
-    et al. 2021). gamma^2 is then the exponential moving average of the squared error per pixel over
-    training batches,
+    et al. 2021). gamma^2 is then the running mean of the squared error per pixel over training
+    batches,
 
-        gamma^2 <- 0.99 gamma^2 + 0.01 mean_i (x_i - x_hat_i)^2
+        gamma^2 <- (1 - w) gamma^2 + w mean_i (x_i - x_hat_i)^2,    w = 0.01 / (1 - 0.99^t)
 
-    begun at ``initial_log_gamma`` and renewed before it is used in a step, with its gradient
-    stopped. The decay is Asperti and Trentin's: one batch's error is noisy, and some 100 steps
-    follow a falling error closely. Their code lets the average only fall, so that chance
-    pulls it below the error; ours may rise again. Evaluation uses the stored value.
+    at step t, renewed before the step uses it, its gradient stopped. This is an exponential moving
+    average of decay 0.99, Asperti and Trentin's: one batch's error is noisy, and some 100 steps
+    follow a falling error closely. The denominator makes it the mean of the errors seen so far,
+    where theirs begins at 1 and takes hundreds of steps to arrive. Their code lets the average only
+    fall, so that chance pulls it below the error; ours may rise again. Evaluation uses the stored
+    value.
 
     Args:
         encoder: model, x ``(batch, ...)`` -> ``mu_z``, ``sd_z``, each ``(batch, kappa)``.
         decoder: model, z ``(batch, kappa)`` -> ``x_hat`` in [0, 1], shaped like x.
         likelihood: "gaussian" or "cross-entropy" (which ignores gamma).
         learn_gamma: whether gamma is trained.
-        initial_log_gamma: its start, the paper's being 0; where it stays if it is not trained.
+        initial_log_gamma: its start, the paper's being 0; where it stays if it is not trained, and
+            until the first training step if it is optimal.
         gamma_speed: how many times faster than other weights log gamma moves. Adam moves a weight
             by at most about the learning rate a step, so that from 0 log gamma needs some 25,000
             steps to arrive; short schedules raise this, the paper's leaves it at 1.
@@ -91,6 +94,8 @@ class VAE(keras.Model):
         ValueError: for an unknown likelihood, a gamma_speed that is not above 0, or optimal_gamma
             where there is no gamma to be learned.
     """
+
+    NOISES = 1  # draws from N(0, I) that make one sample, see prior_draw
 
     def __init__(
         self,
@@ -126,6 +131,10 @@ class VAE(keras.Model):
             trainable=learn_gamma and likelihood == "gaussian" and not optimal_gamma,
             autocast=False,
         )
+        if optimal_gamma:
+            self.errors_seen = self.add_weight(
+                name="errors_seen", shape=(), initializer="zeros", trainable=False, autocast=False
+            )
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.kl_tracker = keras.metrics.Mean(name="kl")
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction")
@@ -170,12 +179,26 @@ class VAE(keras.Model):
         z = self.sampler(mu_z, sd_z)
         return mu_z, sd_z, self.decoder(z, training=training)
 
+    def code(self, x):
+        """Without noise, in inference mode: ``mu_z``, ``sd_z``, and the z that x_hat is made of.
+
+        Each ``(batch, kappa)``; that z is mu_z here.
+        """
+        mu_z, sd_z = self.encoder(x, training=False)
+        return mu_z, sd_z, mu_z
+
+    def prior_draw(self, z):
+        """z ``(batch, kappa)`` as samples have it, from ``NOISES`` draws of N(0, I): the draw."""
+        return z
+
     def renew_gamma(self, x, x_hat) -> None:
         """One step of ``optimal_gamma``'s running mean, from a training batch; else nothing."""
         if not self.optimal_gamma:
             return
+        self.errors_seen.assign_add(1.0)
         error = ops.mean(ops.square(ops.stop_gradient(ops.cast(x - x_hat, "float32"))))
-        squared = ERROR_DECAY * ops.exp(2.0 * self.log_gamma) + (1.0 - ERROR_DECAY) * error
+        weight = (1.0 - ERROR_DECAY) / (1.0 - ERROR_DECAY**self.errors_seen)
+        squared = (1.0 - weight) * ops.exp(2.0 * self.log_gamma) + weight * error
         self.log_gamma_weight.assign(0.5 * ops.log(squared) / self.gamma_speed)
 
     def elbo(self, x, x_hat, mu_z, sd_z) -> losses.ELBO:
@@ -267,6 +290,18 @@ class VAE(keras.Model):
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """x_hat ``(n, h, w, c)`` in [0, 1] of z ~ N(0, I); no pixel noise is added."""
         return self.decode(standard_normal(n, self.latent_dim, seed))
+
+    def export(self, filepath, format="tf_saved_model", **kwargs) -> None:
+        """Writes a SavedModel for serving, see :mod:`models.export_vae`.
+
+        Other formats, and all arguments but the path, are those of ``keras.Model.export``.
+        """
+        if format != "tf_saved_model" or kwargs:
+            super().export(filepath, format=format, **kwargs)
+            return
+        from models.export_vae import export_vae
+
+        export_vae(self, filepath)
 
     def check_images(self, images) -> np.ndarray:
         """``images`` if they are uint8 and of the encoder's shape; ValueError otherwise."""

@@ -35,17 +35,26 @@ def squared_gamma(model):
 @pytest.mark.parametrize("speed", [1.0, 10.0])
 def test_the_running_error_is_numpys(speed):
     vae = small(gamma_speed=speed, initial_log_gamma=-0.5).first
-    x, x_hat = np.random.default_rng(1).random((2, 3, *SHAPE)).astype("float32")
-    expected = np.exp(-1.0)
-    for _ in range(5):
-        vae.renew_gamma(tf.constant(x), tf.constant(x_hat))
-        expected = ERROR_DECAY * expected + (1 - ERROR_DECAY) * np.mean((x - x_hat) ** 2)
-        assert squared_gamma(vae) == pytest.approx(expected, rel=1e-5)
-    for _ in range(2000):
-        vae.renew_gamma(tf.constant(x), tf.constant(x_hat))
-    assert vae.gamma == pytest.approx(np.sqrt(np.mean((x - x_hat) ** 2)), rel=1e-3)
-    vae.renew_gamma(tf.constant(x), tf.constant(x_hat + 10))  # it rises with the error too
-    assert vae.gamma > 2 * np.sqrt(np.mean((x - x_hat) ** 2))
+    x, x_hats = np.random.default_rng(1).random((3, *SHAPE)), np.zeros((6, 3, *SHAPE))
+    x_hats += np.random.default_rng(2).random(x_hats.shape)
+    errors = []
+    for x_hat in x_hats:
+        vae.renew_gamma(tf.constant(x, "float32"), tf.constant(x_hat, "float32"))
+        errors.append(np.mean((x - x_hat) ** 2))
+        ages = np.arange(len(errors))[::-1]  # the newest is 0 steps old
+        expected = np.average(errors, weights=ERROR_DECAY**ages)
+        assert squared_gamma(vae) == pytest.approx(expected, rel=1e-4)
+    before = vae.gamma
+    vae.renew_gamma(tf.constant(x, "float32"), tf.constant(x + 10, "float32"))
+    assert vae.gamma > 2 * before  # it rises with the error too
+
+
+def test_the_running_error_forgets():
+    vae = small().first
+    x = tf.zeros((1, *SHAPE))
+    for error in [1.0] * 50 + [0.1] * 1500:
+        vae.renew_gamma(x, x + error)
+    assert vae.gamma == pytest.approx(0.1, rel=1e-3)
 
 
 def test_it_minimises_the_reconstruction_term():
@@ -76,7 +85,8 @@ def test_the_step_uses_the_renewed_gamma_and_no_gradient_reaches_it():
     logs = vae.train_on_batch(images(8), return_dict=True)
     pixels = np.prod(SHAPE)
     squared = squared_gamma(vae)
-    error = (squared - ERROR_DECAY * before) / (1 - ERROR_DECAY)  # the batch's own
+    weight = (1 - ERROR_DECAY) / (1 - ERROR_DECAY**2)  # of the second batch
+    error = (squared - (1 - weight) * before) / weight  # the batch's own
     expected = pixels * (error / squared / 2 + np.log(squared) / 2 + 0.91893)
     assert float(logs["reconstruction"]) == pytest.approx(expected, rel=1e-3)
     assert float(logs["log_gamma"]) == pytest.approx(np.log(squared) / 2, rel=1e-5)

@@ -113,11 +113,11 @@ def test_a_resumed_baseline_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         fit = keras.Model.fit
-        patch.setattr(
-            keras.Model,
-            "fit",
-            lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, Interrupt()], **k),
-        )
+
+        def stopped(self, *args, callbacks, **kwargs):
+            return fit(self, *args, callbacks=[*callbacks, Interrupt()], **kwargs)
+
+        patch.setattr(keras.Model, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
             training.train(settings, images, tmp_path / "resumed")
     assert not (tmp_path / "resumed" / "model").exists()

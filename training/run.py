@@ -371,7 +371,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         print(f"{settings.name}: training stopped, {error}. The other runs go on.", flush=True)
         return failed
 
-    if isinstance(model, models.TwoStageVAE) and not (folder / EXPORT_FOLDER).exists():
+    served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
+    if served and not (folder / EXPORT_FOLDER).exists():
         model.export(folder / EXPORT_FOLDER)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in plan.rows(settings)):

@@ -128,6 +128,11 @@ class FlowVAE(VAE):
         kl = ops.sum(ops.square(z) / 2.0 - ops.square(eps) / 2.0 - ops.log(sd), axis=-1) - log_det
         return mu, sd, z, kl
 
+    def code(self, x):
+        """``mu``, ``sd``, and ``mu`` sent through the flows, each ``(batch, kappa)``."""
+        mu, sd, parameters = self.encoder(x, training=False)
+        return mu, sd, planar_flows(mu, parameters)[0]
+
     def forward(self, x, training=False):
         """Encodes x, draws one z_K ~ q(z|x) and decodes it: ``mu``, ``sd``, ``x_hat``."""
         mu, sd, z, _ = self.draw(x, training=training)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from keras import ops
 
 from models.baselines import mean_encoder
 from models.layers import PACKAGE
@@ -61,6 +62,13 @@ class MergedVAE(VAE):
                 f"first stage has {self.latent_dim}: build both with the same latent_dim."
             )
         self.second = second
+
+    NOISES = 2
+
+    def prior_draw(self, u, eps):
+        """z_hat(u) + gamma_z * eps, ``(batch, kappa)``."""
+        gamma_z = ops.exp(self.second.log_gamma)
+        return self.second.decoder(u, training=False) + gamma_z * eps
 
     def objective(self, x, training=False) -> ELBO:
         """Both stages' terms summed, for x ``(batch, ...)``: each ``(batch,)``."""

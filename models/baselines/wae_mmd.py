@@ -82,6 +82,11 @@ class WAE(VAE):
         mu_z = self.encoder(x, training=training)
         return mu_z, ops.zeros_like(mu_z), self.decoder(mu_z, training=training)
 
+    def code(self, x):
+        """``mu_z``, zeros, and ``mu_z`` again, each ``(batch, kappa)``."""
+        mu_z = self.encoder(x, training=False)
+        return mu_z, ops.zeros_like(mu_z), mu_z
+
     def objective(self, x, training=False) -> ELBO:
         """The objective for x ``(batch, ...)``, each term ``(batch,)``; the penalty is ``kl``."""
         mu_z, _, x_hat = self.forward(x, training=training)

@@ -1,0 +1,79 @@
+"""Every method's SavedModel does what the model does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import models
+from models.export_vae import export_vae
+from models.networks import dense
+
+SHAPE = (8, 8, 1)
+KAPPA = 4
+SINGLE = [m for m in models.METHODS if not m.startswith("two-stage") or "joint" in m]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _narrow_second_stage():
+    """A sixteenth of its width: less to compute and to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (dense.encoder, dense.decoder):
+            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
+        yield
+
+
+def built(method):
+    """An untrained model whose images differ: its weights are larger than at the start."""
+    model = models.build(method, SHAPE, latent_dim=KAPPA)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        noise = rng.normal(size=variable.shape, scale=0.1).astype("float32")
+        variable.assign(variable.numpy() + noise)
+    return model
+
+
+def levels(x_hat):
+    return np.rint(x_hat * 255.0)
+
+
+@pytest.mark.parametrize("method", SINGLE)
+def test_signatures_do_what_the_model_does(tmp_path, method):
+    model = built(method)
+    model.export(tmp_path / "1")
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
+    z = np.random.default_rng(2).normal(size=(5, KAPPA)).astype("float32")
+
+    seed = tf.constant(7, tf.int64)
+    for name in ("generate", "serving_default"):
+        made = served[name](n=tf.constant(5), seed=seed)["images"].numpy()
+        assert made.dtype == np.uint8
+        np.testing.assert_allclose(made, levels(model.sample(5, seed=7)), atol=1)
+    assert np.ptp(made, axis=0).max() > 3  # the samples do differ
+
+    decoded = served["decode"](z=tf.constant(z))["images"].numpy()
+    np.testing.assert_allclose(decoded, levels(model.decode(z)), atol=1)
+
+    encoded = served["encode"](images=tf.constant(images))
+    mu_z, sd_z = model.encode(images)
+    np.testing.assert_allclose(encoded["mu_z"], mu_z, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(encoded["sd_z"], sd_z, rtol=1e-4, atol=1e-5)
+
+    rebuilt = served["reconstruct"](images=tf.constant(images))["images"].numpy()
+    if method == "vae-flow":
+        mu, _, parameters = model.encoder(model.scale(images), training=False)
+        mu_z = models.baselines.flow.planar_flows(mu, parameters)[0].numpy()
+    np.testing.assert_allclose(rebuilt, levels(model.decode(mu_z)), atol=1)
+
+
+def test_bad_requests_get_a_sentence(tmp_path):
+    export_vae(built("vae-learned-gamma"), tmp_path / "1", max_images=3)
+    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    with pytest.raises(tf.errors.InvalidArgumentError, match="n must be from 1 to 3"):
+        served["generate"](n=tf.constant(4), seed=tf.constant(0, tf.int64))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="z must be finite"):
+        served["decode"](z=tf.fill((1, KAPPA), float("nan")))
+    with pytest.raises(ValueError, match="max_images must be at least 1"):
+        export_vae(built("vae-learned-gamma"), tmp_path / "2", max_images=0)
