@@ -235,6 +235,11 @@ def main(arguments: list[str] | None = None) -> int:
     command = shlex.join(["python", "reproduce_paper.py", *arguments])
     try:
         options = parser().parse_args(arguments)
+        if (backend := os.environ["KERAS_BACKEND"]) != "tensorflow":
+            raise UserError(
+                f"the command runs on Keras's TensorFlow backend, KERAS_BACKEND is {backend!r}: "
+                "unset it. (The models train on jax too, see the README.)"
+            )
         plan = plan_of(options, command)
         if plan.deterministic:
             _set_deterministic()

@@ -22,6 +22,7 @@ import os
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from models.vae import PREDICT_BATCH
@@ -274,6 +275,17 @@ def save(module, functions: dict, folder) -> None:
     os.replace(unfinished, folder)
 
 
+def check_export(max_images: int) -> None:
+    """Raises ValueError if max_images is below 1 or Keras's backend is not TensorFlow's."""
+    if max_images < 1:
+        raise ValueError(f"max_images must be at least 1, got {max_images}.")
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"a SavedModel needs Keras's TensorFlow backend, this is {keras.backend.backend()}: "
+            "save the model, then load and export it with KERAS_BACKEND=tensorflow."
+        )
+
+
 def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
     """Writes ``model`` (a TwoStageVAE, TensorFlow backend) as a SavedModel into ``folder``.
 
@@ -286,9 +298,8 @@ def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
 
     Raises:
         FileExistsError: if ``folder`` holds anything else.
-        ValueError: if max_images is below 1.
+        ValueError: if max_images is below 1, or on another Keras backend than TensorFlow's.
     """
-    if max_images < 1:
-        raise ValueError(f"max_images must be at least 1, got {max_images}.")
+    check_export(max_images)
     module = served(model, max_images)
     save(module, signatures(module), folder)

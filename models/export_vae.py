@@ -83,10 +83,9 @@ def export_vae(vae, folder, max_images: int = export.MAX_IMAGES) -> None:
 
     Raises:
         FileExistsError: if ``folder`` holds anything but an earlier SavedModel.
-        ValueError: if max_images is below 1.
+        ValueError: if max_images is below 1, or on another Keras backend than TensorFlow's.
     """
-    if max_images < 1:
-        raise ValueError(f"max_images must be at least 1, got {max_images}.")
+    export.check_export(max_images)
     module = served(vae, max_images)
     signatures = {
         "serving_default": module.generate,

@@ -111,26 +111,20 @@ class TwoStageVAE:
         The plain way in, for notebooks and scripts: Keras's ``fit`` twice. The command's runs add
         schedules, checkpoints and resumption, see :mod:`training`.
         """
-        import tensorflow as tf
-
-        def shuffled(array):
-            data = tf.data.Dataset.from_tensor_slices(array).shuffle(len(array))
-            return data.batch(batch_size).prefetch(2)
-
         images = self.first.check_images(images)
         self.first.compile(optimizer=adam(learning_rate))
         first = self.first.fit(
-            shuffled(images),
+            images,
+            batch_size=batch_size,
             epochs=epochs,
-            shuffle=False,
             verbose=verbose,
             callbacks=callbacks,
         )
         self.second.compile(optimizer=adam(learning_rate))
         second = self.second.fit(
-            shuffled(self.posteriors(images)),
+            self.posteriors(images),
+            batch_size=batch_size,
             epochs=second_epochs,
-            shuffle=False,  # the pipeline has done it
             verbose=verbose,
             callbacks=second_callbacks,
         )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from models import losses
+from models import jax_steps, losses
 from models.layers import PACKAGE, GaussianSampler
 from models.networks import part_seeds
 
@@ -227,10 +227,16 @@ class VAE(keras.Model):
     def metrics(self):
         return [self.loss_tracker, self.kl_tracker, self.reconstruction_tracker]
 
-    def train_step(self, data):
-        """One step down the gradient of the batch's mean negative ELBO (TensorFlow backend)."""
+    def train_step(self, *state_and_data):
+        """One step down the gradient of the batch's mean negative ELBO, on Keras's backend.
+
+        On TensorFlow the argument is the batch alone; on JAX see :mod:`models.jax_steps`.
+        """
+        if keras.backend.backend() == "jax":
+            return jax_steps.train_step(self, *state_and_data)
         import tensorflow as tf
 
+        (data,) = state_and_data
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         with tf.GradientTape() as tape:
             terms = self.objective(x, training=True)
@@ -239,8 +245,11 @@ class VAE(keras.Model):
         self.optimizer.apply(gradients, self.trainable_variables)
         return self._logs(terms)
 
-    def test_step(self, data):
+    def test_step(self, *state_and_data):
         """The terms in inference mode, without a step."""
+        if keras.backend.backend() == "jax":
+            return jax_steps.test_step(self, *state_and_data)
+        (data,) = state_and_data
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         return self._logs(self.objective(x))
 

@@ -1,0 +1,79 @@
+"""The models on Keras's JAX backend: the same curves as on TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import jax_worker
+
+pytest.importorskip("jax")
+ROOT = Path(__file__).parent.parent
+METHODS = ("vae-learned-gamma", "vae-flow", "wae-mmd")  # one for each kind of objective
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory):
+    """By method: what fit and evaluate report on TensorFlow and on JAX, from the same weights."""
+    folder = tmp_path_factory.mktemp("jax")
+    on_tensorflow = {}
+    for method in METHODS:
+        model = jax_worker.build(method)
+        np.savez(folder / f"weights-{method}.npz", *model.get_weights())
+        on_tensorflow[method] = jax_worker.history(model, jax_worker.images())
+    subprocess.run(
+        [sys.executable, "-m", "tests.jax_worker", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        check=True,
+        capture_output=True,
+    )
+    return {
+        method: (on_tensorflow[method], json.loads((folder / f"loss-{method}.json").read_text()))
+        for method in METHODS
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_curves_agree(curves, method):
+    on_tensorflow, on_jax = curves[method]
+    assert on_jax["backend"] == "jax"
+    assert set(on_jax["train"]) == set(on_tensorflow["train"])
+    for part in ("train", "test"):
+        for name, expected in on_tensorflow[part].items():
+            np.testing.assert_allclose(
+                on_jax[part][name], expected, rtol=5e-4, atol=1e-5, err_msg=f"{part} {name}"
+            )
+
+
+def test_curves_move(curves):
+    """Equal curves would say little if nothing were trained."""
+    for on_tensorflow, _ in curves.values():
+        reconstruction = on_tensorflow["train"]["reconstruction"]
+        assert reconstruction[-1] < reconstruction[0]
+
+
+def test_jax_does_without_tensorflow(curves):
+    assert not any(on_jax["tensorflow_imported"] for _, on_jax in curves.values())
+
+
+def test_export_says_that_it_needs_tensorflow(monkeypatch, tmp_path):
+    from models.export import export_saved_model
+
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ValueError, match="needs Keras's TensorFlow backend"):
+        export_saved_model(None, tmp_path)
+
+
+def test_command_says_that_it_needs_tensorflow(monkeypatch, capsys):
+    import reproduce_paper
+
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert reproduce_paper.main(["--all", "--preset", "quick"]) == 2
+    assert "KERAS_BACKEND is 'jax'" in capsys.readouterr().err
