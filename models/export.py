@@ -12,8 +12,8 @@ Signatures, with h, w, c and kappa fixed by the model and the batch size b free:
   mu_z), each float32 ``(b, kappa)``;
 - ``reconstruct``: ``images`` uint8 -> ``images`` uint8, by the mean of z.
 
-A request that can't be served fails with INVALID_ARGUMENT and a sentence. The graphs hold TensorFlow's own operations only: neither Keras nor this project
-is needed to load them.
+A request that can't be served fails with INVALID_ARGUMENT and a sentence. The graphs hold
+TensorFlow's own operations only: neither Keras nor this project is needed to load them.
 """
 
 from __future__ import annotations
