@@ -11,13 +11,22 @@ import models
 from experiments import presets
 from experiments.errors import UserError
 from models import losses
-from models.networks import infogan
+from models.networks import dense, infogan
 from models.optimizer import adam
 from models.vae import ERROR_DECAY
 from training.plan import make_plan
 
 SHAPE = (8, 8, 1)
 KAPPA = 4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _narrow_second_stage():
+    """A sixteenth of its width: less to compute and to write."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (dense.encoder, dense.decoder):
+            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
+        yield
 
 
 def small(method="two-stage", **kwargs):
@@ -52,9 +61,9 @@ def test_the_running_error_is_numpys(speed):
 def test_the_running_error_forgets():
     vae = small().first
     x = tf.zeros((1, *SHAPE))
-    for error in [1.0] * 50 + [0.1] * 1500:
+    for error in [1.0] * 5 + [0.1] * 500:
         vae.renew_gamma(x, x + error)
-    assert vae.gamma == pytest.approx(0.1, rel=1e-3)
+    assert vae.gamma == pytest.approx(0.1, rel=0.03)
 
 
 def test_it_minimises_the_reconstruction_term():
@@ -95,18 +104,15 @@ def test_the_step_uses_the_renewed_gamma_and_no_gradient_reaches_it():
 @pytest.mark.parametrize("method", ["two-stage", "vae-flow", "two-stage-joint-merged"])
 def test_training_moves_it_and_evaluation_does_not(method):
     model = small(method, initial_log_gamma=-1.0)
+    x = tf.constant(images(8) / 255.0, tf.float32)
+    stages = [(model, x)]
     if method == "two-stage":
-        model.fit(images(), 1, 1, batch_size=16, verbose=0)
-        stages = [(model.first, images()), (model.second, model.posteriors(images()))]
-    else:
-        model.compile(optimizer=adam(1e-3))
-        model.fit(images(), batch_size=16, epochs=1, verbose=0)
-        stages = [(model, images())]
-    for stage, data in stages:
-        stored = float(stage.log_gamma)
-        assert stored != -1.0
-        stage.evaluate(data, verbose=0)
-        assert float(stage.log_gamma) == stored
+        stages = [(model.first, x), (model.second, tf.ones((8, KAPPA)))]
+    for stage, seen in stages:
+        stage.objective(seen, training=False)
+        assert float(stage.log_gamma) == -1.0
+        stage.objective(seen, training=True)
+        assert float(stage.log_gamma) != -1.0
     if method == "two-stage-joint-merged":
         assert float(model.second.log_gamma) != -1.0
 
