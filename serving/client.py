@@ -1,0 +1,82 @@
+"""What both clients share: errors, drawing images, a grid of them as PNG, the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+MODEL = "two_stage_vae"
+GENERATORS = {1: "generate_first_stage", 2: "generate"}  # by stage
+GAP = 2  # pixels between images of a grid
+
+
+class ServingError(Exception):
+    """The server's refusal: ``code``, a gRPC status such as "INVALID_ARGUMENT", and its words."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class Client(Protocol):
+    """What :class:`serving.rest_client.RestClient` and the gRPC one can do."""
+
+    def predict(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of one request by name; raises ServingError, or OSError without a server."""
+
+    def signatures(self) -> dict[str, dict[str, dict[str, tuple[str, tuple[int, ...]]]]]:
+        """signature -> "inputs" or "outputs" -> name -> (type such as "DT_UINT8", shape)."""
+
+
+def generate(client: Client, n: int, seed: int = -1, stage: int = 2) -> np.ndarray:
+    """``n`` samples of the model, uint8 ``(n, h, w, c)``; a negative seed draws fresh ones."""
+    inputs = {"n": np.int32(n), "seed": np.int64(seed)}
+    return client.predict(GENERATORS[stage], **inputs)["images"]
+
+
+def write_grid(images: np.ndarray, path, columns: int | None = None) -> Path:
+    """Writes images, uint8 ``(n, h, w, 1 or 3)``, as one PNG, row by row on white."""
+    n, h, w, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    grid = np.full((rows * (h + GAP) + GAP, columns * (w + GAP) + GAP, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = GAP + i // columns * (h + GAP), GAP + i % columns * (w + GAP)
+        grid[top : top + h, left : left + w] = image
+    path = Path(path)
+    Image.fromarray(grid).save(path, format="PNG")
+    return path
+
+
+def main(
+    connect: Callable[[str, str], Client],
+    address: str,
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """The command line of a client: draws images from a server and saves them as one picture."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--address", default=address, help="default %(default)s")
+    parser.add_argument("--model", default=MODEL, help="its name there; default %(default)s")
+    parser.add_argument("--n", type=int, default=64, help="images; default %(default)s")
+    parser.add_argument("--seed", type=int, default=-1, help="negative (default): fresh images")
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=2, help="default %(default)s")
+    parser.add_argument("--columns", type=int, help="images in a row; default: a square grid")
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), help="default %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        client = connect(options.address, options.model)
+        images = generate(client, options.n, options.seed, options.stage)
+    except (ServingError, OSError) as error:
+        print(f"{options.address} gave no images: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(images)} images: {write_grid(images, options.out, options.columns)}")
+    return 0
