@@ -30,17 +30,14 @@ from evaluate.tables import (
     to_markdown,
     write_tables,
 )
-from experiments import paper
+from experiments import paper, presets
 from experiments.files import write_atomically
 
 TITLE = "Diagnosing and Enhancing VAE Models, reproduced"
 PAPER_URL = "https://arxiv.org/abs/1903.05789"
 
 CAPTIONS = {
-    "samples": "Samples",
     "real": "Test images",
-    "stage1": "Samples of the first stage",
-    "stage2": "Samples of the second stage",
     "reconstructions": "Test images and their reconstructions",
     "curves": "Training curves",
     "figure1a": "Figure 1a: log gamma and the pixel error over training, gamma learned and fixed",
@@ -49,6 +46,8 @@ CAPTIONS = {
     "interpolations": "Interpolations in u, from one sample at the left to another at the right",
     "neighbours": "Samples and their nearest training images, by distance between pixels",
 }
+PLOTS = ("curves", "figure1a", "figure1b", "figure2")  # lines and text: enlarged smoothly
+LARGE = ("curves", "figure1b")  # too fine for a third of the page
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,17 @@ class _Section:
     tables: Mapping[str, Table]
     training: Table | None
     runs: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stands above the tables."""
+
+    title: str
+    command: str
+    preset: str
+    notes: tuple[str, ...]
+    summary: tuple[tuple[str, str], ...]
 
 
 def write_report(
@@ -97,7 +107,7 @@ def write_report(
     sections = _sections(records, runs)
     glance = all_tables(records, run_only=True)
     banner = (_banner(records), smoke_reasons(records))
-    head = (title, command, preset, tuple(notes))
+    head = _Head(title, command, preset, tuple(notes), _summary(records))
     return (
         write_atomically(folder / "report.md", _markdown(folder, head, banner, glance, sections)),
         write_atomically(folder / "report.html", _page(folder, head, banner, glance, sections)),
@@ -149,6 +159,41 @@ def _sections(records: Sequence[Record], runs: Sequence[Mapping[str, Any]]) -> l
     return sections
 
 
+def _summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+    """What was run, on what and how long, over all records, as (name, text)."""
+    if not records:
+        return ()
+    trainings: dict[tuple, dict[str, float]] = {}
+    scoring = 0.0
+    for r in records:
+        model = presets.model_of(str(r.get("method")))  # one training may give two rows
+        key = (model, *(str(r.get(k)) for k in ("dataset", "network", "trial", "seed", "schedule")))
+        stages = trainings.setdefault(key, {"first": 0.0, "second": 0.0})
+        seconds = r.get("seconds") or {}
+        for stage in stages:
+            stages[stage] = max(stages[stage], seconds.get(stage) or 0.0)
+        scoring += seconds.get("scoring") or 0.0
+    training = sum(sum(stages.values()) for stages in trainings.values())
+    failed = sum(str(r.get("status", "ok")) != "ok" for r in records)
+    time = f"{_duration(training)} of training, {_duration(scoring)} of scoring"
+    facts = (
+        ("Trained", f"{len(trainings)} model{'s' * (len(trainings) != 1)}"),
+        ("Methods", _distinct(records, method_label)),
+        ("Data", _distinct(records, data_label)),
+        ("Schedules", _distinct(records, lambda r: r.get("schedule"))),
+        ("Features", _distinct(records, lambda r: r.get("features"))),
+        ("Failed", f"{failed} of {len(records)} rows" if failed else ""),
+        ("Time", time if training or scoring else ""),
+        ("Machine", _distinct(records, lambda r: r.get("machine"))),
+        ("Versions", _distinct(records, _versions)),
+    )
+    return tuple((name, text) for name, text in facts if text)
+
+
+def _versions(r: Record) -> str:
+    return ", ".join(f"{k} {v}" for k, v in (r.get("versions") or {}).items())
+
+
 def _distinct(records: Iterable[Record], get: Callable[[Record], Any]) -> str:
     """The distinct values among records, in order of appearance, as one text."""
     return ", ".join(dict.fromkeys(str(v) for r in records if (v := get(r)) not in (None, "")))
@@ -166,9 +211,6 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     def count(r: Record) -> str | None:
         return f"{r['n_train']:,}" if r.get("n_train") else None
 
-    def versions(r: Record) -> str:
-        return ", ".join(f"{k} {v}" for k, v in (r.get("versions") or {}).items())
-
     facts = (
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
@@ -180,7 +222,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Schedule", _distinct(records, field("schedule"))),
         ("Seeds", _distinct(records, field("seed"))),
         ("Machine", _distinct(records, field("machine"))),
-        ("Versions", _distinct(records, versions)),
+        ("Versions", _distinct(records, _versions)),
     )
     return tuple((name, text) for name, text in facts if text)
 
@@ -273,20 +315,20 @@ _FORMATS = (("md", "Markdown"), ("csv", "CSV"), ("tex", "LaTeX"))
 
 def _markdown(
     folder: Path,
-    head: tuple[str, str, str, tuple[str, ...]],
+    head: _Head,
     banner: tuple[str, Sequence[str]],
     glance: Mapping[str, Table],
     sections: Sequence[_Section],
 ) -> str:
-    title, command, preset, notes = head
     warning, reasons = banner
-    parts = [f"# {escape_markdown(title)}"]
+    parts = [f"# {escape_markdown(head.title)}"]
     if reasons:
         lines = [f"**{warning}**", "", *(f"- {escape_markdown(r)}" for r in reasons)]
         parts.append("\n".join(f"> {line}".rstrip() for line in lines))
-    parts.append(f"Preset {escape_markdown(preset)}. [The paper]({PAPER_URL}). The command:")
-    parts.append(_fenced(" ".join(command.split()), "sh"))
-    parts += [escape_markdown(note, code=True) for note in notes]
+    parts.append(f"Preset {escape_markdown(head.preset)}. [The paper]({PAPER_URL}). The command:")
+    parts.append(_fenced(" ".join(head.command.split()), "sh"))
+    parts.append("\n".join(f"- {name}: {escape_markdown(text)}" for name, text in head.summary))
+    parts += [escape_markdown(note, code=True) for note in head.notes]
     parts.append("## Scores")
     if not glance:
         parts.append("No scores yet.")
@@ -331,12 +373,11 @@ def _markdown_figure(name: str, path: str | os.PathLike, folder: Path) -> str:
 
 def _page(
     folder: Path,
-    head: tuple[str, str, str, tuple[str, ...]],
+    head: _Head,
     banner: tuple[str, Sequence[str]],
     glance: Mapping[str, Table],
     sections: Sequence[_Section],
 ) -> str:
-    title, command, preset, notes = head
     warning, reasons = banner
     aside = ""
     if reasons:
@@ -344,6 +385,7 @@ def _page(
         aside = (
             f'<aside class="banner" role="note"><h2>{_esc(warning)}</h2><ul>{items}</ul></aside>'
         )
+    summary = f'<dl class="summary">{_definitions(head.summary)}</dl>' if head.summary else ""
     links = "".join(f'<a href="#{s.anchor}">{_esc(s.title)}</a>' for s in sections)
     scores = "".join(_glance_html(stem, table) for stem, table in glance.items())
     body = "".join(_section_html(s, folder) for s in sections)
@@ -354,19 +396,20 @@ def _page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{_esc(title)}</title>
+<title>{_esc(head.title)}</title>
 <style>{_template("report.css")}</style>
 </head>
 <body>
 <header>
-<h1>{_esc(title)}</h1>
+<h1>{_esc(head.title)}</h1>
 <p class="lead">Bin Dai and David Wipf, ICLR 2019 (<a href="{PAPER_URL}">arXiv 1903.05789</a>).
-Preset <strong>{_esc(preset)}</strong>.</p>
-<pre class="command"><code>{_esc(command)}</code></pre>
+Preset <strong>{_esc(head.preset)}</strong>.</p>
+<pre class="command"><code>{_esc(head.command)}</code></pre>
+{summary}
 </header>
 <main>
 {aside}
-{"".join(f"<p>{_esc(note)}</p>" for note in notes)}
+{"".join(f"<p>{_esc(note)}</p>" for note in head.notes)}
 <section><h2>Scores</h2>
 <nav aria-label="Data sets">{links}</nav>
 {scores or "<p>No scores yet.</p>"}
@@ -395,7 +438,18 @@ def _glance_html(stem: str, table: Table) -> str:
     links = " · ".join(
         f'<a href="tables/{quote(stem)}.{suffix}">{name}</a>' for suffix, name in _FORMATS
     )
-    return f'{_table_html(table, drop_data=False)}<p class="files">Whole table: {links}</p>'
+    files = f'<p class="files">Whole table: {links}</p>'
+    if "extra" in stem or "mmd" in stem:  # beside the scores: unfolded by those who want them
+        table_html = _table_html(table, 4, drop_data=False)
+        return (
+            f"<details><summary>{_esc(table.title)}</summary>"
+            f"<div>{table_html}{files}</div></details>"
+        )
+    return _table_html(table, drop_data=False) + files
+
+
+def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<div><dt>{_esc(k)}</dt><dd>{_esc(v)}</dd></div>" for k, v in pairs)
 
 
 def _compact(table: Table, drop_data: bool) -> tuple[Table, str]:
@@ -457,7 +511,7 @@ def _note_html(note: str) -> str:
 
 
 def _section_html(section: _Section, folder: Path) -> str:
-    facts = "".join(f"<div><dt>{_esc(k)}</dt><dd>{_esc(v)}</dd></div>" for k, v in section.facts)
+    facts = _definitions(section.facts)
     pictures = "".join(_run_html(run, folder) for run in section.runs)
     tables = list(section.tables.values())
     shown = "".join(_table_html(t) for t in tables[:1])
@@ -476,9 +530,7 @@ def _run_html(run: Mapping[str, Any], folder: Path) -> str:
     figures = "".join(_figure_html(n, p, folder) for n, p in (run.get("figures") or {}).items())
     last = _last_epoch(run.get("history") or {})
     settings = run.get("settings") or {}
-    rows = "".join(
-        f"<div><dt>{_esc(k)}</dt><dd>{_esc(v)}</dd></div>" for k, v in _flatten(settings)
-    )
+    rows = _definitions(_flatten(settings))
     where = ""
     if run.get("folder"):
         where = f"<p class=files><code>{_esc(_relative(run['folder'], folder))}</code></p>"
@@ -521,7 +573,8 @@ def _figure_html(name: str, path: str | os.PathLike, folder: Path) -> str:
             f"<figure><figcaption>{caption}: missing, expected at {missing}</figcaption></figure>"
         )
     source = base64.b64encode(data).decode()
-    kinds = ("wide",) * (width > 2.2 * height) + ("smooth",) * (name == "curves")
+    kinds = ("wide",) * (width > 2.2 * height)
+    kinds += ("large",) * (name in LARGE) + ("smooth",) * (name in PLOTS)
     return (
         f'<figure class="{" ".join(kinds)}"><button type="button" class="picture">'
         f'<img src="data:image/png;base64,{source}" alt="{caption}" '

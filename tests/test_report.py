@@ -57,7 +57,7 @@ def made_up_runs(folder: Path, datasets=("mnist",)):
             "title": f"2-Stage VAE on {dataset}",
             "folder": folder / "runs" / dataset,
             "figures": {
-                "stage2": figures.image_grid(images, folder / "figures" / f"{dataset} s2.png"),
+                "real": figures.image_grid(images, folder / "figures" / f"{dataset} test.png"),
                 "an_extra": folder / "figures" / "absent.png",
             },
             "settings": {"first": {"epochs": 2}, "note": "made up"},
@@ -111,11 +111,11 @@ def test_html_parses_and_asks_nothing_of_the_network(written):
 def test_html_carries_the_pictures(written):
     folder, _, text = written
     images = [a for a in Page(text).all("img") if "src" in a]
-    files = [folder / "figures" / f"{d} s2.png" for d in ("mnist", "celeba")]
+    files = [folder / "figures" / f"{d} test.png" for d in ("mnist", "celeba")]
     carried = [base64.b64decode(a["src"].split(",")[1]) for a in images]
     assert carried == [f.read_bytes() for f in files]
     assert {(a["width"], a["height"]) for a in images} == {("134", "134")}
-    assert all(a["alt"] == "Samples of the second stage" for a in images)
+    assert all(a["alt"] == "Test images" for a in images)
 
 
 @pytest.mark.parametrize("which", ["markdown", "html"])
@@ -141,6 +141,34 @@ def test_both_tell_what_was_run(written, which):
         assert expected in shown, expected
     assert "cannot be compared" not in shown
     assert "No scores yet" not in shown
+
+
+def test_the_summary_counts_a_training_once(tmp_path):
+    """One training gives two rows under two protocols; its time is not four times as long."""
+    stages = {"first": 3000.0, "second": 1500.0}
+    rows = [
+        made_up(method=m, protocol=p, seconds={**stages, "second": s, "scoring": 10.0})
+        for m, s in (("vae-learned-gamma", 0.0), ("two-stage", 1500.0))
+        for p in ("paper", "standard")
+    ]
+    other = made_up(trial=1, status="failed: made-up", seconds={"first": 60.0}, machine="made up")
+    paths = write_report(tmp_path, [*rows, other], [], "x", "paper")
+    page = Page(paths[1].read_text())
+    for text in (paths[0].read_text(), re.sub(r"(?<=[a-z])(?=[0-9])", ": ", page.text)):
+        assert "2 models" in text
+        assert "1 h 16 min of training, 40 s of scoring" in text  # 3000 + 1500 + 60 s, 4 x 10 s
+        assert "1 of 5 rows" in text
+        assert "made up" in text
+
+
+def test_what_the_paper_lacks_is_folded(tmp_path):
+    extra = {"precision": 0.5, "recall": 0.5, "density": 1.0, "coverage": 0.5}
+    _, path = write_report(tmp_path, [made_up(**extra)], [], "x", "paper")
+    scores = path.read_text().split("<h2>Scores</h2>")[1].split("</section>")[0]
+    unfolded = re.sub(r"<details>.*?</details>", "", scores, flags=re.S)
+    assert "Coverage" in scores
+    assert "Coverage" not in unfolded
+    assert "14.0" in unfolded
 
 
 def test_markdown_links_lead_to_files(written):
@@ -219,7 +247,7 @@ def test_a_file_that_is_no_picture_is_not_embedded(tmp_path):
     path.write_bytes(b"GIF89a made up")
     run = {"dataset": "mnist", "title": "t", "figures": {"samples": path}}
     _, page = write_report(tmp_path, [], [run], "x", "lite")
-    assert "Samples: missing, expected at a.png" in Page(page.read_text()).text
+    assert "samples: missing, expected at a.png" in Page(page.read_text()).text
 
 
 def test_reports_are_replaced_whole(tmp_path):
