@@ -48,7 +48,7 @@ class MergedVAE(VAE):
     Args:
         encoder, decoder: of the first stage, as :class:`models.VAE`'s.
         second: ``LatentVAE`` of the same latent dimension.
-        Others as :class:`models.VAE`, for the first stage.
+        kwargs: as :class:`models.VAE`'s, for the first stage.
 
     Raises:
         ValueError: if the two latent dimensions differ.
