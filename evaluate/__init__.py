@@ -4,7 +4,13 @@ Importing this package does not import TensorFlow; the functions that need it do
 """
 
 from evaluate.features import Extractor, inception_features, load_inception, random_network
-from evaluate.frechet import Statistics, frechet_distance, frechet_from_statistics, statistics
+from evaluate.frechet import (
+    Statistics,
+    frechet_distance,
+    frechet_from_statistics,
+    statistics,
+    streamed_statistics,
+)
 from evaluate.kernel import kernel_distance
 from evaluate.protocols import PROTOCOLS
 
@@ -19,4 +25,5 @@ __all__ = [
     "load_inception",
     "random_network",
     "statistics",
+    "streamed_statistics",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,14 +87,25 @@ class Extractor:
         Raises:
             ValueError: another shape or range, or floats that were not scaled to [0, 255].
         """
-        _check_images(images)
         features = np.empty((len(images), self.dim), np.float32)
+        done = 0
+        for batch in self.batches(images, batch_size):
+            features[done : done + len(batch)] = batch
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(images))
+        return features
+
+    def batches(self, images: np.ndarray, batch_size: int = 32) -> Iterator[np.ndarray]:
+        """Yield the features of ``images``, float32 (batch_size, dim) at a time.
+
+        For ``evaluate.streamed_statistics``, where not even the features need be kept. Arguments
+        and errors as for the call.
+        """
+        _check_images(images)
         for start in range(0, len(images), batch_size):
             batch = to_rgb(images[start : start + batch_size]).astype(np.float32)
-            features[start : start + len(batch)] = self._network(batch).numpy()
-            if progress is not None:
-                progress(start + len(batch), len(images))
-        return features
+            yield self._network(batch).numpy()
 
 
 def inception_features(

@@ -252,6 +252,13 @@ def test_the_random_network_is_the_same_everywhere():
     assert not network.is_inception
 
 
+def test_batches_are_the_features_a_batch_at_a_time(images):
+    network = random_network()
+    pieces = list(network.batches(images, batch_size=3))
+    assert [len(piece) for piece in pieces] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(pieces), network(images, batch_size=3))
+
+
 def test_progress_is_told_after_each_batch(images):
     calls = []
     random_network()(images, batch_size=3, progress=lambda *call: calls.append(call))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate import frechet_distance, frechet_from_statistics, statistics
+from evaluate import (
+    frechet,
+    frechet_distance,
+    frechet_from_statistics,
+    statistics,
+    streamed_statistics,
+)
 from evaluate.frechet import Statistics
 
 seeds = st.integers(0, 2**32 - 1)
@@ -117,6 +124,77 @@ def test_statistics_are_numpys_unbiased_ones():
     assert found.mean.dtype == found.cov.dtype == np.float64
     np.testing.assert_allclose(found.mean, exact.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(found.cov, np.cov(exact, rowvar=False), rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
+def test_the_fast_way_equals_the_exact_one(spread, monkeypatch):
+    rng = np.random.default_rng(8)
+    scale = np.geomspace(1.0, spread, 60)
+    rotation, _ = np.linalg.qr(rng.normal(size=(60, 60)))
+    a = rng.normal(size=(300, 60)) * scale @ rotation
+    b = rng.normal(size=(200, 60)) * scale[::-1] @ rotation + 0.1
+    gap, covs = a.mean(0) - b.mean(0), (np.cov(a, rowvar=False), np.cov(b, rowvar=False))
+    fast = frechet._fast_distance(gap, *covs)
+    assert frechet_distance(a, b) == pytest.approx(fast, rel=1e-12)
+    monkeypatch.setattr(frechet, "_fast_distance", lambda *_: None)
+    assert frechet_distance(a, b) == pytest.approx(fast, rel=1e-8)
+    assert frechet_from_statistics(statistics(a), statistics(b)) == pytest.approx(fast, rel=1e-8)
+
+
+def test_the_fast_way_is_left_where_it_would_cost_digits():
+    a, b = draw(9, 200, 200, 8)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    singular = cov_a.copy()
+    singular[0] = singular[:, 0] = 0.0
+    gap = np.zeros(8)
+    assert frechet._fast_distance(gap, cov_a, cov_b) is not None
+    assert frechet._fast_distance(gap, singular, cov_b) is None  # no Cholesky factor
+    assert frechet._fast_distance(gap, cov_b, singular) is None  # a root of rounding error
+    assert frechet._fast_distance(gap, cov_a, cov_a) is None  # a distance of rounding error
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seeds,
+    st.lists(st.integers(0, 20), min_size=1, max_size=8).filter(lambda sizes: sum(sizes) >= 2),
+    st.integers(2, 9),
+)
+def test_streamed_statistics_are_those_of_all_features_at_once(seed, sizes, block):
+    features = np.random.default_rng(seed).normal(size=(sum(sizes), 5)) + 100.0
+    batches = np.split(features, np.cumsum(sizes)[:-1])
+    found, expected = streamed_statistics(batches, block), statistics(features)
+    assert found.n == expected.n
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-13)
+    np.testing.assert_allclose(found.cov, expected.cov, rtol=1e-9, atol=1e-11)
+
+
+def test_update_by_hand():
+    # {0, 2} and {4, 8, 9}: mean 23 / 5, sum of squares 165 - 5 (23 / 5)^2 = 59.2
+    found = statistics([[0.0], [2.0]]).update(np.array([[4.0], [8.0], [9.0]]))
+    assert found.n == 5
+    assert found.mean == pytest.approx([4.6])
+    assert found.cov == pytest.approx(59.2 / 4)
+
+
+def test_streaming_holds_a_few_blocks_whatever_the_number_of_images():
+    d, block, peaks = 16, 32, []
+    for n in (1_000, 5_000):
+        rng = np.random.default_rng(0)
+        tracemalloc.start()
+        streamed_statistics((rng.normal(size=(20, d)) for _ in range(n // 20)), block)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 1_000 * d * 8
+
+
+def test_unusable_streams_are_refused():
+    with pytest.raises(ValueError, match="got none"):
+        streamed_statistics([])
+    with pytest.raises(ValueError, match=r"shape \(1, 3\)"):
+        streamed_statistics([np.zeros((1, 3))])
+    with pytest.raises(ValueError, match="expected 2 features, got 3"):
+        statistics(np.eye(2)).update(np.eye(3))
 
 
 def test_float32_and_float16_features_are_scored_in_float64():

@@ -121,6 +121,7 @@ def test_symmetric():
         ((20, 20), {"estimator": "biased"}, "'biased'"),
         ((20, 19), {"estimator": "u-statistic"}, "20 and 19"),
         ((20, 20), {"block_size": 1}, "got 1"),
+        ((20, 20), {"degree": 0}, "degree of 1 or more, got 0"),
         ((100, 5), {"block_size": 25}, "100 and 5 rows in 4 blocks"),
         ((20, 1), {}, r"second set.*\(1, 6\)"),
     ],
