@@ -1,4 +1,4 @@
-"""Spectral normalisation and the Gaussian sampler."""
+"""Spectral and batch normalisation, the Gaussian sampler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from models.layers import GaussianSampler, SpectralNormalization
+from models.layers import BatchNormalization, GaussianSampler, SpectralNormalization
 from tests import reference
 
 
@@ -113,6 +113,61 @@ def test_config_round_trip(kind):
     again(x)
     again.set_weights(layer.get_weights())
     np.testing.assert_array_equal(layer(x), again(x))
+
+
+def test_dense_inputs_may_have_more_axes():
+    layer, _ = _layer("dense")
+    x = np.random.default_rng(0).normal(size=(3, 4, 11)).astype("float32")
+    expected = layer(x.reshape(12, 11)).numpy().reshape(3, 4, 7)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (4, 3, 2, 5)])
+def test_fused_batch_normalisation_is_keras_own(shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape, loc=2.0, scale=3.0).astype("float32")
+    target = rng.normal(size=shape).astype("float32")
+    outcomes = []
+    for kind in (BatchNormalization, keras.layers.BatchNormalization):
+        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer.build(shape)
+        layer.gamma.assign(np.linspace(0.5, 2.0, 5))
+        layer.beta.assign(np.linspace(-1.0, 1.0, 5))
+        x_tensor = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x_tensor)
+            outputs = layer(x_tensor, training=True)
+            loss = ops.sum(outputs * target)
+        gradients = tape.gradient(loss, [x_tensor, layer.gamma.value, layer.beta.value])
+        moving = [layer.moving_mean.numpy(), layer.moving_variance.numpy()]
+        outcomes.append([outputs, *gradients, *moving, layer(x_tensor)])
+    for ours, keras_own in zip(*outcomes, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=2e-4, atol=2e-5)
+
+
+def test_batch_normalisation_by_hand():
+    layer = BatchNormalization(momentum=0.9, epsilon=0.0)
+    out = layer(np.array([[1.0], [5.0]], "float32"), training=True)
+    np.testing.assert_allclose(out, [[-1.0], [1.0]], rtol=1e-6)  # mean 3, biased variance 4
+    np.testing.assert_allclose(layer.moving_mean.numpy(), [0.3], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [0.9 + 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])
+def test_batch_normalisation_with_options_the_kernel_lacks(options):
+    x = np.random.default_rng(0).normal(size=(6, 3, 5)).astype("float32")
+    ours, keras_own = (
+        kind(**options)(x, training=True)
+        for kind in (BatchNormalization, keras.layers.BatchNormalization)
+    )
+    np.testing.assert_array_equal(ours, keras_own)
+
+
+def test_batch_normalisation_config_round_trip():
+    layer = BatchNormalization(momentum=0.7, epsilon=1e-5, name="bn")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(again) is BatchNormalization
+    assert again.get_config() == layer.get_config()
 
 
 def test_sampler_draws_the_posterior():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from models.layers import PACKAGE, SpectralNormalization
+from models.layers import PACKAGE, BatchNormalization, SpectralNormalization
 from models.networks import BATCH_NORM_EPSILON, layer_seeds
 
 FEATURES = "lrelu3"  # the encoder's last hidden layer, (batch, 1024)
@@ -60,7 +60,7 @@ def encoder(image_shape, latent_dim: int = 64, momentum: float = 0.999, seed: in
         return SpectralNormalization(layer, seed=next(seeds), name=f"sn_{layer.name}")
 
     def batch_norm(name):
-        return layers.BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=name)
+        return BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=name)
 
     def conv(filters, name):
         return normalised(
@@ -97,7 +97,7 @@ def decoder(image_shape, latent_dim: int = 64, momentum: float = 0.999, seed: in
     seeds = layer_seeds(seed)
 
     def batch_norm(name):
-        return layers.BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=name)
+        return BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=name)
 
     def dense(units, name):
         return layers.Dense(units, kernel_initializer=_normal(next(seeds)), name=name)
