@@ -11,8 +11,10 @@ Parse -> plan -> run -> report. Repeating a command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,9 +27,31 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from experiments import presets
 from experiments.errors import UserError
 from experiments.settings import SECOND_STAGE_ABLATIONS
+from training.failures import OutOfMemory
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it before they kill."""
+
+
+@contextlib.contextmanager
+def _sigterm_like_ctrl_c():
+    def stop(*_):
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: whoever started it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -134,6 +158,13 @@ def parser() -> argparse.ArgumentParser:
         help="a footnote for scores on files that are not what their name says",
     )
     p.add_argument("--deterministic", action="store_true", help="bit-identical repetition, slower")
+    p.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="between two checkpoints of a run in training (default: 60)",
+    )
     return p
 
 
@@ -161,6 +192,10 @@ def plan_of(options: argparse.Namespace, command: str):
     """The plan of parsed options; UserError for what can't be."""
     if not (options.all or options.datasets or options.tables):
         raise UserError("say what to run: --all, --tables, or --datasets with one or more names.")
+    if not options.checkpoint_seconds >= 0:
+        raise UserError(
+            f"--checkpoint-seconds must not be negative, got {options.checkpoint_seconds}."
+        )
     from training.plan import make_plan
 
     return make_plan(
@@ -184,6 +219,7 @@ def plan_of(options: argparse.Namespace, command: str):
         data_dir=options.data_dir,
         data_notes=_data_notes(options.data_note),
         deterministic=options.deterministic,
+        checkpoint_seconds=options.checkpoint_seconds,
     )
 
 
@@ -230,8 +266,16 @@ def _set_deterministic() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; the exit code is 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    """Runs the command.
+
+    The exit code is 0, 2 for what the user can put right, 130 for Ctrl-C, 143 for SIGTERM.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    with _sigterm_like_ctrl_c():
+        return _main(arguments)
+
+
+def _main(arguments: list[str]) -> int:
     command = shlex.join(["python", "reproduce_paper.py", *arguments])
     try:
         options = parser().parse_args(arguments)
@@ -256,9 +300,15 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
+    except OutOfMemory as error:
+        print(
+            f"reproduce_paper.py: {error}. What was finished is kept; the same command goes on.",
+            file=sys.stderr,
+        )
+        return EXIT_USER_ERROR
     return 0
 
 

@@ -18,6 +18,8 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -16,8 +16,8 @@ from experiments import presets
 from models.networks import dense
 from models.vae import standard_normal
 from training import records, run
+from training.failures import TrainingDiverged
 from training.plan import make_plan
-from training.train import TrainingDiverged
 
 
 def tiny_plan(out, datasets=("mnist", "fashion_mnist"), **changes):

@@ -10,46 +10,59 @@ import pytest
 
 from experiments import presets
 from experiments.errors import UserError
+from models.networks import dense
 from training import train as training
 from training.callbacks import Checkpoints, History, halving
-from training.train import TrainingDiverged, train
+from training.failures import OutOfMemory, TrainingDiverged, explained
+from training.train import train
 
 SETTINGS = presets.resolve("quick", "mnist").replace(
     image_shape=(8, 8, 1), latent_dim=4, epochs=4, second_epochs=3, batch_size=32
 )
 
 
-@pytest.fixture
-def images():
+@pytest.fixture(scope="module", autouse=True)
+def _narrow_second_stage():
+    """A sixteenth of its width: the files are small."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part in (dense.encoder, dense.decoder):
+            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
+        yield
+
+
+def make_images():
     return np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _save_every_epoch(monkeypatch):
-    monkeypatch.setattr(Checkpoints.__init__, "__defaults__", (0.0,))
+@pytest.fixture
+def images():
+    return make_images()
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Ctrl-C at the start of an epoch."""
+    """Ctrl-C before a step of an epoch, counted from the epoch's start."""
 
-    def __init__(self, epoch):
+    def __init__(self, epoch, step):
         super().__init__()
-        self.epoch = epoch
+        self.at = epoch, step
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
             raise KeyboardInterrupt
 
 
-def interrupted(monkeypatch, stage, epoch):
-    """Makes one stage's training stop as by Ctrl-C before ``epoch``."""
+def interrupted(monkeypatch, stage, epoch, step):
+    """Makes one stage's training stop as by Ctrl-C."""
     original = training.fit_stage
 
     def fit_stage(model, array, *, title, **kwargs):
         if stage in title:
             fit = model.fit
             model.fit = lambda *a, callbacks, **k: fit(
-                *a, callbacks=[*callbacks, Interrupt(epoch)], **k
+                *a, callbacks=[*callbacks, Interrupt(epoch, step)], **k
             )
         original(model, array, title=title, **kwargs)
 
@@ -60,31 +73,37 @@ def weights(model):
     return [w for stage in (model.first, model.second) for w in stage.get_weights()]
 
 
-@pytest.mark.parametrize(("stage", "epoch"), [("first", 2), ("second", 1)])
+@pytest.mark.parametrize(
+    ("stage", "epoch", "step"), [("first", 2, 0), ("first", 1, 2), ("second", 0, 1)]
+)
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
-    tmp_path, images, monkeypatch, stage, epoch, deterministic
+    tmp_path, images, monkeypatch, straight, stage, epoch, step
 ):
-    straight = train(SETTINGS, images, tmp_path / "straight")
     with monkeypatch.context() as patch:
-        interrupted(patch, stage, epoch)
+        interrupted(patch, stage, epoch, step)
         with pytest.raises(KeyboardInterrupt):
-            train(SETTINGS, images, tmp_path / "resumed")
-    resumed = train(SETTINGS, images, tmp_path / "resumed")
-    for a, b in zip(weights(straight), weights(resumed), strict=True):
+            train(SETTINGS, images, tmp_path, checkpoint_seconds=0)
+    names = {p.name for p in (tmp_path / f"checkpoints-{stage}").glob("ckpt-*.index")}
+    assert f"ckpt-{3 * epoch + step}.index" in names
+    resumed = train(SETTINGS, images, tmp_path)
+    for a, b in zip(weights(straight[0]), weights(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     for name in ("history-first.csv", "history-second.csv"):
-        one, two = (History(tmp_path / run / name).columns() for run in ("straight", "resumed"))
-        assert one["loss"] == two["loss"]
-        assert two["epoch"] == list(range(1, len(two["epoch"]) + 1))
+        one, two = (History(folder / name).columns() for folder in (straight[1], tmp_path))
+        for column in ("epoch", "loss", "kl", "reconstruction", "log_gamma", "learning_rate"):
+            assert one[column] == two[column], column
+        assert all(seconds >= 0 for seconds in two["seconds"])
 
 
-@pytest.fixture
-def deterministic():
-    """Weights can only be compared bit for bit when the order of sums is fixed."""
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """An uninterrupted run: model and folder. The tests that use it are deterministic, too."""
     import tensorflow as tf
 
+    # Weights can only be compared bit for bit when the order of sums is fixed.
     tf.config.experimental.enable_op_determinism()
-    yield
+    folder = tmp_path_factory.mktemp("straight")
+    yield train(SETTINGS, make_images(), folder), folder
     from tensorflow.python.framework import config  # no public way back
 
     config.disable_op_determinism()
@@ -122,19 +141,136 @@ def test_a_folder_from_before_a_setting_goes_on(tmp_path, images):
     train(SETTINGS, images[:0], tmp_path, second=False)  # no images: it can't have trained
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path, images):
-    model = training.build(SETTINGS).first
-    model.compile(optimizer=keras.optimizers.Adam())
-    checkpoints = Checkpoints(tmp_path, model)
-    model.log_gamma_weight.assign(-0.25)
-    checkpoints.save(1)
-    model.log_gamma_weight.assign(-0.5)
-    checkpoints.save(2)
-    assert Checkpoints(tmp_path, model).restore() == 2
-    newest = next(tmp_path.glob("ckpt-2.data*"))
-    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
-    assert Checkpoints(tmp_path, model).restore() == 1
-    assert float(model.log_gamma_weight) == -0.25
+class Tiny(keras.Model):
+    """The smallest model with what Checkpoints looks at."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(50)
+        self.mean = keras.metrics.Mean(name="loss")
+        self.dense.build((None, 40))
+        self.built = True
+        self.compile(optimizer=keras.optimizers.Adam())
+
+    @property
+    def metrics(self):
+        return [self.mean]
+
+
+def restored(folder):
+    """The step that a fresh model is taken to, and its first weight."""
+    model = Tiny()
+    step = Checkpoints(folder, model, steps_per_epoch=10).restore()
+    return step, float(model.dense.kernel[0, 0])
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path):
+    """Of steps 4 and 12, with weights 4 and 12."""
+    model = Tiny()
+    checkpoints = Checkpoints(tmp_path, model, steps_per_epoch=10)
+    for step in (4, 12):
+        model.dense.kernel.assign(np.full((40, 50), step))
+        checkpoints.save(step)
+    assert restored(tmp_path) == (12, 12.0)
+    return tmp_path
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path, fraction=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(fraction * len(content))] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda p: p.write_bytes(b""), lambda p: p.unlink()])
+@pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
+def test_a_damaged_checkpoint_is_passed_over(two_checkpoints, capsys, part, damage):
+    damage(two_checkpoints / f"ckpt-12.{part}")
+    assert restored(two_checkpoints) == (4, 4.0)
+    assert ("going back to the one before" in capsys.readouterr().out) == (
+        (part, damage.__code__.co_names) != ("index", ("unlink",))  # then it looks half-written
+    )
+    assert not list(two_checkpoints.glob("ckpt-12*"))
+
+
+@pytest.mark.parametrize("fraction", [0.02, 0.1, 0.3, 0.6, 0.8, 0.95, 0.999])
+def test_no_damage_to_an_index_gives_wrong_weights(two_checkpoints, fraction):
+    flip(two_checkpoints / "ckpt-12.index", fraction)
+    assert restored(two_checkpoints) in [(12, 12.0), (4, 4.0)]
+
+
+def test_with_no_whole_checkpoint_training_starts_as_if_there_were_none(two_checkpoints):
+    for path in two_checkpoints.glob("*.data*"):
+        cut(path)
+    model = Tiny()
+    fresh = model.dense.kernel.numpy().copy()
+    assert Checkpoints(two_checkpoints, model, steps_per_epoch=10).restore() == 0
+    np.testing.assert_array_equal(model.dense.kernel, fresh)
+
+
+def test_tensorflows_list_of_checkpoints_is_not_needed(two_checkpoints):
+    (two_checkpoints / "checkpoint").write_text("gibberish")
+    assert restored(two_checkpoints) == (12, 12.0)
+    model = Tiny()
+    checkpoints = Checkpoints(two_checkpoints, model, steps_per_epoch=10)
+    checkpoints.restore()
+    checkpoints.save(13)
+    assert restored(two_checkpoints)[0] == 13
+
+
+def test_what_a_killed_process_left_is_removed(two_checkpoints):
+    (two_checkpoints / "ckpt-20_temp").mkdir()
+    (two_checkpoints / "ckpt-20_temp" / "part-00000-of-00001.data").write_bytes(b"half")
+    (two_checkpoints / "ckpt-20.data-00000-of-00001.tempstate123").write_bytes(b"half")
+    assert restored(two_checkpoints) == (12, 12.0)
+    assert {p.name.split(".")[0] for p in two_checkpoints.iterdir()} == {
+        "checkpoint",
+        "ckpt-4",
+        "ckpt-12",
+    }
+
+
+def test_another_models_checkpoint_is_not_used(two_checkpoints, capsys):
+    class Wider(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.more = keras.layers.Dense(1)
+            self.more.build((None, 50))
+
+    assert Checkpoints(two_checkpoints, Wider(), steps_per_epoch=10).restore() == 0
+
+
+def test_a_state_that_is_not_finite_is_not_saved(two_checkpoints):
+    model = Tiny()
+    checkpoints = Checkpoints(two_checkpoints, model, steps_per_epoch=10)
+    model.dense.bias.assign(np.full(50, np.inf))
+    with pytest.raises(TrainingDiverged, match="bias is not finite after step 13"):
+        checkpoints.save(13)
+    assert restored(two_checkpoints) == (12, 12.0)
+
+
+def test_a_full_disk_and_a_lack_of_memory_are_told_apart(tmp_path):
+    from tensorflow.errors import ResourceExhaustedError
+
+    with pytest.raises(OSError, match="No space left on device") as caught, explained(tmp_path):
+        raise ResourceExhaustedError(None, None, f"{tmp_path}/ckpt-1; No space left on device")
+    assert caught.value.filename == str(tmp_path)
+    with pytest.raises(OutOfMemory, match="out of memory"), explained(tmp_path):
+        raise ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[64]")
+    with pytest.raises(OutOfMemory, match="out of memory"), explained(tmp_path):
+        raise MemoryError
+
+
+def test_spans_of_fit():
+    assert training.spans(0, 10, 3) == [(0, 3, 10)]
+    assert training.spans(10, 10, 3) == [(1, 3, 10)]
+    assert training.spans(14, 10, 3) == [(1, 2, 6), (2, 3, 10)]
+    assert training.spans(29, 10, 3) == [(2, 3, 1)]
+    assert training.spans(30, 10, 3) == []
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, monkeypatch):
@@ -148,6 +284,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, monkeypatch):
     monkeypatch.setattr(training, "build", broken)
     with pytest.raises(TrainingDiverged, match="the loss is nan after epoch 1"):
         train(SETTINGS, images, tmp_path)
+    with pytest.raises(TrainingDiverged, match="is not finite after step 1"):
+        train(SETTINGS, images, tmp_path, checkpoint_seconds=0)
     assert not (tmp_path / "model").exists()
 
 

@@ -25,6 +25,7 @@ from experiments.settings import (
     trial_seed,
 )
 from models.networks import dense
+from training.callbacks import CHECKPOINT_SECONDS
 from training.train import check_settings
 
 MIB = 2**20
@@ -47,6 +48,7 @@ class Plan:
     data_notes: dict[str, str] = field(default_factory=dict)
     protocols: tuple[str, ...] = PROTOCOLS
     deterministic: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def rows(self, settings: RunSettings) -> tuple[str, ...]:
         """The methods that a run is scored as."""
@@ -278,10 +280,13 @@ def _counts(settings: RunSettings) -> tuple[int, int]:
 
 
 def disk_bytes(settings: RunSettings, plan: Plan) -> int:
-    """Room for the run at its peak: model, SavedModel, two checkpoints with moments, features."""
+    """Room for the run at its peak: model, SavedModel, checkpoints with moments, features.
+
+    The third checkpoint is the one being written, before the oldest goes.
+    """
     first, second = _counts(settings)
     features = FEATURE_BYTES * settings.n_fake * len(plan.rows(settings)) * len(plan.protocols)
-    return 4 * (2 * (first + second) + 2 * 3 * first) + features
+    return 4 * (2 * (first + second) + 3 * 3 * first) + features
 
 
 def memory_bytes(settings: RunSettings) -> int:

@@ -21,8 +21,9 @@ from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import GAMMAS, RENORMALISED, RunSettings, is_first_stage
 from models.renormalised import aggregate_deviation, sample_both, sample_first
 from training import latents, records
+from training.failures import RunFailed, explained
 from training.plan import Plan, load_images
-from training.train import MODEL_FOLDER, SETTINGS_FILE, TrainingDiverged, histories, train
+from training.train import MODEL_FOLDER, SETTINGS_FILE, histories, train
 
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
@@ -41,6 +42,7 @@ OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
 REAL_SEED = 0  # which test images, and in which order: the same for all trials
 FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
 EXPORT_FOLDER = Path("saved_model") / "1"
+EXPORTED = EXPORT_FOLDER / "saved_model.pb"  # TensorFlow writes it last
 
 
 def select_real(images: np.ndarray, n: int) -> np.ndarray:
@@ -325,7 +327,8 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
 def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
     """One run from data to records; every finished part is kept and not done again.
 
-    A loss that is not finite gives records that say so; the plan's other runs go on.
+    A loss that is not finite, or too little memory, gives records that say so; the plan's other
+    runs go on.
     """
     folder = plan.folder(settings)
     wanted = [
@@ -356,8 +359,9 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
             folder,
             second=plan.trains_second(settings),
             held_out=select_real(test_images, HELD_OUT),
+            checkpoint_seconds=plan.checkpoint_seconds,
         )
-    except TrainingDiverged as error:
+    except RunFailed as error:
         failed = [
             {
                 **records.base_record(settings, method, protocol),
@@ -372,7 +376,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         return failed
 
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
-    if served and not (folder / EXPORT_FOLDER).exists():
+    if served and not (folder / EXPORTED).exists():
         model.export(folder / EXPORT_FOLDER)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in plan.rows(settings)):
@@ -511,7 +515,8 @@ def run_plan(plan: Plan, extractor: Extractor) -> tuple[Path, Path]:
     """Executes all runs in order; results and report are renewed after each."""
     for number, settings in enumerate(plan.runs, 1):
         print(f"Run {number} of {len(plan.runs)}: {settings.name}, {settings.schedule}", flush=True)
-        execute(plan, settings, extractor)
+        with explained(plan.folder(settings)):
+            execute(plan, settings, extractor)
         paths = write_results(plan)
         keras.utils.clear_session()  # dozens of models would pile up
     return paths

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
@@ -15,24 +14,21 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from models.optimizer import adam
-from training.callbacks import Checkpoints, History, HistoryLog, PixelError, Progress, halving
+from training.callbacks import (
+    CHECKPOINT_SECONDS,
+    Checkpoints,
+    History,
+    HistoryLog,
+    PixelError,
+    Progress,
+    StopOnNonFinite,
+    halving,
+)
+from training.failures import explained
 
 MODEL_FOLDER = "model"
 SETTINGS_FILE = "settings.json"
 STAGES = ("first", "second")
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
-
-
-class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends a run whose loss is NaN or infinite at the end of an epoch, before it is saved."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = float((logs or {}).get("loss", math.nan))
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"the loss is {loss} after epoch {epoch + 1}")
 
 
 def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
@@ -74,6 +70,22 @@ def histories(folder: Path) -> dict[str, History]:
     return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
 
 
+def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
+    """The calls of ``fit`` that take training from ``done`` steps to its end.
+
+    Each is ``(initial_epoch, epochs, steps_per_epoch)``: first the rest of an epoch that was cut
+    short, then the whole ones.
+    """
+    epoch, position = divmod(done, steps_per_epoch)
+    found = []
+    if position:
+        found.append((epoch, epoch + 1, steps_per_epoch - position))
+        epoch += 1
+    if epoch < epochs:
+        found.append((epoch, epochs, steps_per_epoch))
+    return found
+
+
 def fit_stage(
     model: models.VAE,
     array: np.ndarray,
@@ -86,6 +98,7 @@ def fit_stage(
     settings: RunSettings,
     seed: int,
     callbacks=(),
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> None:
     """Trains one stage up to ``epochs``, from its newest checkpoint if there is one.
 
@@ -95,36 +108,38 @@ def fit_stage(
         title: for the progress line.
         seed: for the order of the batches.
         callbacks: called before each epoch's figures are recorded.
+        checkpoint_seconds: between two checkpoints.
 
     Raises:
-        TrainingDiverged: if the loss is not finite at the end of an epoch.
+        TrainingDiverged: if the loss is not finite at the end of an epoch or at a checkpoint.
     """
     steps = data.steps_per_epoch(len(array), settings.batch_size)
     model.compile(optimizer=adam(settings.learning_rate), jit_compile=False)
-    checkpoints = Checkpoints(checkpoint_folder, model)
+    checkpoints = Checkpoints(checkpoint_folder, model, steps, checkpoint_seconds)
     done = checkpoints.restore()
-    history.truncate(done)
-    if done < epochs:
-        progress = Progress(title, steps, epochs, done)
-        try:
+    history.truncate(done // steps)
+    progress = Progress(title, steps * epochs, done, epochs)
+    try:
+        for initial_epoch, end, epoch_steps in spans(done, steps, epochs):
+            start = (initial_epoch + 1) * steps - epoch_steps
             model.fit(
-                data.batches(array, settings.batch_size, seed, start_step=done * steps),
-                steps_per_epoch=steps,
-                epochs=epochs,
-                initial_epoch=done,
+                data.batches(array, settings.batch_size, seed, start_step=start),
+                steps_per_epoch=epoch_steps,
+                epochs=end,
+                initial_epoch=initial_epoch,
                 shuffle=False,  # the pipeline has done it
                 verbose=0,
                 callbacks=[
                     halving(settings.learning_rate, halve_every),
                     StopOnNonFinite(),
                     *callbacks,
-                    HistoryLog(history),
+                    HistoryLog(history, checkpoints.epoch_seconds),
                     checkpoints,
                     progress,
                 ],
             )
-        finally:
-            progress.close()
+    finally:
+        progress.close()
 
 
 def train(
@@ -133,6 +148,7 @@ def train(
     folder: Path,
     second: bool = True,
     held_out: np.ndarray | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> models.VAE | models.TwoStageVAE:
     """The trained model of a run: each stage is loaded if it is finished, otherwise trained.
 
@@ -144,10 +160,13 @@ def train(
         second: whether the second stage of a TwoStageVAE is wanted; if not, the first alone is
             returned.
         held_out: images whose pixel error is recorded after each epoch of the first stage.
+        checkpoint_seconds: between two checkpoints, which may be after any step.
 
     Raises:
         UserError: if the folder holds a run with other settings.
         TrainingDiverged: if a loss is not finite.
+        OutOfMemory: if memory is too small.
+        OSError: with ENOSPC, if the disk is full; what was saved before is kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,20 +181,23 @@ def train(
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         checkpoint_folder = folder / f"checkpoints-{name}"
         if saved.exists():
+            shutil.rmtree(checkpoint_folder, ignore_errors=True)  # killed before it could
             return keras.saving.load_model(saved)
-        fit_stage(
-            vae,
-            array(),
-            title=f"{settings.dataset}, {name} stage",
-            checkpoint_folder=checkpoint_folder,
-            history=history[name],
-            epochs=epochs,
-            halve_every=halve_every,
-            settings=settings,
-            seed=int(seed),
-            callbacks=callbacks,
-        )
-        models.save(vae, saved)
+        with explained(folder):
+            fit_stage(
+                vae,
+                array(),
+                title=f"{settings.dataset}, {name} stage",
+                checkpoint_folder=checkpoint_folder,
+                history=history[name],
+                epochs=epochs,
+                halve_every=halve_every,
+                settings=settings,
+                seed=int(seed),
+                callbacks=callbacks,
+                checkpoint_seconds=checkpoint_seconds,
+            )
+            models.save(vae, saved)
         shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
 
