@@ -89,10 +89,12 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     for a, b in zip(weights(straight[0]), weights(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     for name in ("history-first.csv", "history-second.csv"):
-        one, two = (History(folder / name).columns() for folder in (straight[1], tmp_path))
-        for column in ("epoch", "loss", "kl", "reconstruction", "log_gamma", "learning_rate"):
-            assert one[column] == two[column], column
-        assert all(seconds >= 0 for seconds in two["seconds"])
+        one, two = (
+            [row.rpartition(",")[0] for row in (folder / name).read_text().splitlines()]
+            for folder in (straight[1], tmp_path)
+        )
+        assert one == two  # to the letter, but for the seconds
+        assert all(row["seconds"] >= 0 for row in History(tmp_path / name).rows)
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,7 @@ class History:
             with self.path.open(newline="") as file:
                 self.rows = [
                     {field: float(row.get(field, "nan")) for field in HISTORY_FIELDS}
+                    | {"epoch": int(float(row["epoch"]))}
                     for row in csv.DictReader(file)
                 ]
 

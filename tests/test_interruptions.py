@@ -1,0 +1,68 @@
+"""What ends the command early: signals, memory, the disk. One line each, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+
+import pytest
+
+import reproduce_paper
+from training.failures import OutOfMemory
+
+COMMAND = ["--datasets", "mnist", "--preset", "quick"]
+
+
+def ended_by(monkeypatch, capsys, action):
+    """Exit code and last line of a command whose run does ``action``."""
+    monkeypatch.setattr(reproduce_paper, "run", lambda plan: action())
+    code = reproduce_paper.main(COMMAND)
+    return code, capsys.readouterr().err.strip()
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+    time.sleep(5)  # the handler interrupts this
+    raise AssertionError("the signal did not arrive")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals(monkeypatch, capsys, number, code):
+    before = signal.getsignal(number)
+    assert ended_by(monkeypatch, capsys, lambda: send(number)) == (
+        code,
+        "Stopped. The same command goes on from the last checkpoint.",
+    )
+    assert signal.getsignal(number) is before
+
+
+def fail(error):
+    raise error
+
+
+def test_a_lack_of_memory_and_a_full_disk(monkeypatch, capsys):
+    code, line = ended_by(monkeypatch, capsys, lambda: fail(OutOfMemory("out of memory")))
+    assert code == 2
+    assert line == (
+        "reproduce_paper.py: out of memory. What was finished is kept; the same command goes on."
+    )
+    full = OSError(errno.ENOSPC, "No space left on device", "runs/quick/a")
+    code, line = ended_by(monkeypatch, capsys, lambda: fail(full))
+    assert code == 2
+    assert line.startswith("reproduce_paper.py: runs/quick/a: No space left on device. What was")
+
+
+def test_other_errors_are_not_hidden(monkeypatch, capsys):
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        ended_by(monkeypatch, capsys, lambda: fail(RuntimeError("a mistake of ours")))
+
+
+def test_the_interval_between_checkpoints(monkeypatch, capsys):
+    plans = []
+    monkeypatch.setattr(reproduce_paper, "run", plans.append)
+    assert reproduce_paper.main([*COMMAND, "--checkpoint-seconds", "5"]) == 0
+    assert plans[0].checkpoint_seconds == 5
+    assert reproduce_paper.main([*COMMAND, "--checkpoint-seconds", "-1"]) == 2
+    assert "--checkpoint-seconds must not be negative, got -1.0" in capsys.readouterr().err
