@@ -311,14 +311,14 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
     """Gives an ablation of the second stage the first stage of its two-stage run, if it has none.
 
     Raises:
-        TrainingDiverged: if that run has no finished first stage.
+        RunFailed: if that run has no finished first stage.
     """
     folder = plan.folder(settings)
     if not settings.shares_first_stage or (folder / FIRST_MODEL).exists():
         return
     source = plan.folder(settings.replace(model="two-stage"))
     if not (source / FIRST_MODEL).exists():
-        raise TrainingDiverged(f"{source.name}, whose first stage it shares, has none")
+        raise RunFailed(f"{source.name}, whose first stage it shares, has none")
     # The model last: once it is there, the first stage counts as finished.
     for name in (histories(source)["first"].path.name, FIRST_MODEL):
         write_atomically(folder / name, (source / name).read_bytes())
