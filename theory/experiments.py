@@ -47,7 +47,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A file name that no other cell of the same preset has."""
-        extra = "".join(f"-{key}{value}" for key, value in self.options)
+        extra = "".join(f"-{k}{v}" for k, v in self.options if not isinstance(v, tuple))
         return (
             f"{self.kind}-{self.manifold}-{self.measure}-r{self.r}-d{self.d}-k{self.kappa}"
             f"{extra}-s{self.seed}"
@@ -197,7 +197,7 @@ class _DensityChecks(keras.callbacks.Callback):
 
 def density_cell(cell: Cell, truth: GroundTruth, options: dict) -> dict:
     """r = d: the divergence of the model's density from the true one as training goes on."""
-    model = vector.build(cell.d, cell.kappa, seed=cell.seed, gamma_speed=fitting.GAMMA_SPEED)
+    model = vector.build(cell.d, cell.kappa, seed=cell.seed)
     chunks = cell.steps // fitting.CHUNK
     when = {max(1, round(chunks * f)) for f in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)}
     checks = _DensityChecks(model, truth, _draws(cell, truth, HELD_OUT, 1), when)

@@ -23,16 +23,15 @@ RESULT_FILE = "theory.json"
 GRID_STEPS = 5000
 SECOND_STEPS = 8000
 LEVEL_STEPS = 1500
-DENSITY_STEPS = 8000
+DENSITY_STEPS = 15_000
 LEVELS = (0, -0.5, -0.75, -1, -1.25, -1.5, -2, -2.5, -3)  # log10 g
 NOISES = (0.3, 0.1, 0.03, 0.0)
 FORMS = ("fused", "merged")
 
 # (manifold, measure, r, d, kappa)
 STAGE_CASES = (
-    ("curved", "mixture", 1, 10, 3),
-    ("curved", "hole", 2, 20, 4),
-    ("curved", "skewed", 2, 20, 4),
+    ("curved", "hole", 1, 20, 3),
+    ("curved", "hole", 2, 50, 4),
     ("linear", "gaussian", 2, 10, 4),  # the control
 )
 LEVEL_CASES = (
@@ -46,6 +45,7 @@ LEVEL_CASES = (
     ("curved", "skewed", 3, 50, 5),
     ("curved", "hole", 1, 20, 3),
 )
+DENSITY_CASES = (("skewed", 1), ("mixture", 1), ("mixture", 2), ("hole", 2))
 SPECIAL_GRID = (
     ("punctured-sphere", "gaussian", 2, 10, (2, 5)),
     ("punctured-sphere", "skewed", 3, 20, (3, 6)),
@@ -77,30 +77,12 @@ def plan(preset: str, seed: int = 0) -> list:
         pairs = tuple(options.items())
         cells.append(Cell(kind, manifold, measure, r, d, kappa, seed + offset, steps, pairs))
 
-    for measure, r in (("mixture", 1), ("hole", 2)) if quick else (
-        ("skewed", 1), ("mixture", 1), ("mixture", 2), ("hole", 2)
-    ):  # fmt: skip
-        for kappa in (r, r + 1):
-            add("density", "identity", measure, r, r, kappa, DENSITY_STEPS)
     seeds = range(2 if quick else 5)
-    for case in STAGE_CASES[:2] + STAGE_CASES[3:] if quick else STAGE_CASES:
-        for s in seeds:
-            add("stages", *case, GRID_STEPS, s, second=SECOND_STEPS)
     for case in (LEVEL_CASES[0], LEVEL_CASES[5]) if quick else LEVEL_CASES:
         add("levels", *case, LEVEL_STEPS, exponents=LEVELS)
-    for manifold, r, d in (("linear", 2, 10), ("curved", 2, 20)):
-        for noise in (0.1, 0.0) if quick else NOISES:
-            add("noise", manifold, "gaussian", r, d, r + 2, GRID_STEPS, noise=noise)
-    for manifold, measure, r, d, kappas in (
-        ("linear", "gaussian", 3, 10, (1, 2, 3)),
-        ("curved", "gaussian", 3, 20, (1, 2, 3)),
-    ):
-        for kappa in (2, 3) if quick else kappas:
-            add("few", manifold, measure, r, d, kappa, GRID_STEPS)
-    for case in STAGE_CASES[:1] if quick else STAGE_CASES[:2]:
-        for form in FORMS:
-            for s in seeds:
-                add("joint", *case, GRID_STEPS + SECOND_STEPS, s, form=form)
+    for case in STAGE_CASES:
+        for s in seeds:
+            add("stages", *case, GRID_STEPS, s, second=SECOND_STEPS)
     count = 0
     for r in (1, 3, 8) if quick else (1, 2, 3, 5, 8):
         for d in (20,) if quick else (10, 20, 50):
@@ -112,6 +94,19 @@ def plan(preset: str, seed: int = 0) -> list:
     for manifold, measure, r, d, kappas in SPECIAL_GRID[2:4] if quick else SPECIAL_GRID:
         for kappa in kappas[-1:] if quick else kappas:
             add("grid", manifold, measure, r, d, kappa, GRID_STEPS)
+    for measure, r in DENSITY_CASES[1::2] if quick else DENSITY_CASES:
+        for kappa in (r, r + 1):
+            steps = DENSITY_STEPS // 2 if quick else DENSITY_STEPS
+            add("density", "identity", measure, r, r, kappa, steps)
+    for manifold, r, d in (("linear", 3, 10), ("curved", 3, 20)):
+        for kappa in (2, 3) if quick else (1, 2, 3):
+            add("few", manifold, "gaussian", r, d, kappa, GRID_STEPS)
+    for manifold, r, d in (("linear", 2, 10), ("curved", 2, 20)):
+        for noise in (0.1, 0.0) if quick else NOISES:
+            add("noise", manifold, "gaussian", r, d, r + 2, GRID_STEPS, noise=noise)
+    for s in seeds:
+        for form in FORMS:
+            add("joint", *STAGE_CASES[0], GRID_STEPS + SECOND_STEPS, s, form=form)
     return cells
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-PERMUTATIONS = 499
-N = 500  # vectors in each of the two samples of a test
-REPEATS = 25  # tests with fresh samples; p is their median
+PERMUTATIONS = 199
+N = 700  # vectors in each of the two samples of a test
+REPEATS = 15  # tests with fresh samples; p is their median
 
 
 def _distances(pooled: np.ndarray) -> np.ndarray:
