@@ -752,7 +752,7 @@ def _variant_table(
 ) -> Table:
     """A table of variants and the rows that they are set beside.
 
-    more: columns besides the scores, (header, field, format).
+    more: columns besides the scores, (header, field, format); empty ones are left out.
     """
     groups = _groups(records)
     chosen = [g for g in groups if g.first.get("method") in variants]
@@ -762,6 +762,7 @@ def _variant_table(
     shown = chosen + [
         g for g in groups if g.first.get("method") in beside and any(_alike(g, c) for c in chosen)
     ]
+    more = [column for column in more if any(g.values(column[1]) for g in shown)]
     columns = _SMOKE_COLUMNS if smoke else {"fid": "FID", "kid": "KID"}
     fields = [f for f in columns if any(g.values(f) for g in shown)] or list(columns)[:1]
     notes = _Notes()

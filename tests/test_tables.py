@@ -369,6 +369,7 @@ def test_a_variant_stands_beside_its_row_and_never_in_the_papers_tables():
         ("2-Stage VAE (optimal gamma)", "9.5 ± 0.0"),
     ]
     assert row(table, method="2-Stage VAE (opt")["log gamma"] == "-3.500 ± 0.000"
+    assert "Variance of z" not in table.header  # nothing is re-normalised
 
 
 def test_smoke_variants_have_a_table_of_their_own():
