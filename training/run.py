@@ -240,7 +240,7 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
         order = sorted(rows, key=presets.ROW_ORDER.index)
         if len(order) < 2:
             continue
-        shown = {"test images": real} | {paper.method_name(m): rows[m] for m in order}
+        shown = {"Test images": real} | {paper.method_name(m): rows[m] for m in order}
         path = out / "figures" / f"methods-{dataset}-{network}.png"
         figures.method_rows(shown, path)
         entries.append(
