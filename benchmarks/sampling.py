@@ -2,15 +2,18 @@
 
     python -m benchmarks.sampling [--batches 64 1024] [--repeats 30]
 
-Times three things in turn, over and over, so that whatever else the machine does falls on all of
-them alike: the bare decoder's forward pass on given z, as one TensorFlow function; the signature
-``decode_z`` (the same plus its checks and rounding); and ``generate`` (noise and the second stage
-besides). Prints medians and their ratios to the bare decoder's.
+Times four things in turn, over and over, so that whatever else the machine does falls on all of
+them alike: the first stage's decoder on given z and both stages' decoders on given u, each as one
+bare TensorFlow function; the signature ``decode_z``, which is the first with checks and rounding;
+and ``generate``, which is the second with noise besides. Prints medians of the elapsed time and of
+the processor time of all threads, which other programs disturb less, and the signatures' ratios to
+what they wrap.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
@@ -23,18 +26,23 @@ import models
 from models.export import export_saved_model
 
 SHAPE, KAPPA = (28, 28, 1), 64
+WRAPS = {"decode_z": "decoder", "generate": "decoders"}
 
 
-def alternately(functions: dict, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call: ``repeats`` rounds, in which each function is called once."""
+def alternately(functions: dict, repeats: int) -> dict[str, tuple[float, float]]:
+    """Medians, over rounds in which each function is called once, of elapsed and processor time."""
     seconds = {name: [] for name in functions}
     for number in range(repeats + 2):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             function()
+            end = time.perf_counter(), time.process_time()
             if number >= 2:  # the first two rounds build and warm up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+                seconds[name].append((end[0] - start[0], end[1] - start[1]))
+    return {
+        name: tuple(statistics.median(column) for column in zip(*values, strict=True))
+        for name, values in seconds.items()
+    }
 
 
 def main(arguments=None) -> None:
@@ -45,28 +53,35 @@ def main(arguments=None) -> None:
     options = parser.parse_args(arguments)
 
     model = models.build("two-stage", SHAPE, latent_dim=KAPPA, seed=0)
-    decoder = tf.function(lambda z: model.first.decoder(z, training=False))
+    first, second = model.first.decoder, model.second.decoder
+    bare = {
+        "decoder": tf.function(lambda z: first(z, training=False)),
+        "decoders": tf.function(lambda u: first(second(u, training=False), training=False)),
+    }
     with tempfile.TemporaryDirectory() as folder:
         export_saved_model(model, Path(folder) / "1", max(options.batches))
-        served = tf.saved_model.load(str(Path(folder) / "1"))
-        print(f"infogan, {SHAPE}, kappa {KAPPA}; medians of {options.repeats}")
-        print(f"{'images':>6} {'':10} {'ms':>8} {'ratio':>6} {'images/s':>9}")
-        for batch in options.batches:
-            z = tf.constant(np.random.default_rng(0).standard_normal((batch, KAPPA)), tf.float32)
-            n, seed = tf.constant(batch), tf.constant(0, tf.int64)
-            functions = {
-                "decoder": lambda z=z: decoder(z).numpy(),
-                "decode_z": lambda z=z: served.signatures["decode_z"](z=z)["images"].numpy(),
-                "generate": lambda n=n, seed=seed: served.signatures["generate"](n=n, seed=seed)[
-                    "images"
-                ].numpy(),
-            }
-            times = alternately(functions, options.repeats)
-            medians = {name: statistics.median(values) for name, values in times.items()}
-            for name, median in medians.items():
-                ratio = median / medians["decoder"]
-                rate = batch / median
-                print(f"{batch:6d} {name:10} {median * 1e3:8.2f} {ratio:6.3f} {rate:9.0f}")
+        served = tf.saved_model.load(str(Path(folder) / "1")).signatures
+    print(f"infogan, {SHAPE}, kappa {KAPPA}; medians of {options.repeats}")
+    print(
+        f"{'images':>6}  {'':8} {'ms':>8} {'ratio':>6} {'CPU ms':>8} {'ratio':>6} {'images/s':>9}"
+    )
+    for batch in options.batches:
+        z = tf.constant(np.random.default_rng(0).standard_normal((batch, KAPPA)), tf.float32)
+        n, seed = tf.constant(batch), tf.constant(0, tf.int64)
+        calls = {
+            "decoder": functools.partial(bare["decoder"], z),
+            "decode_z": functools.partial(served["decode_z"], z=z),
+            "decoders": functools.partial(bare["decoders"], z),
+            "generate": functools.partial(served["generate"], n=n, seed=seed),
+        }
+        medians = alternately(calls, options.repeats)
+        for name, (elapsed, processor) in medians.items():
+            base = medians[WRAPS.get(name, name)]
+            print(
+                f"{batch:6d}  {name:8} {elapsed * 1e3:8.2f} {elapsed / base[0]:6.3f} "
+                f"{processor * 1e3:8.2f} {processor / base[1]:6.3f} {batch / elapsed:9.0f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -256,6 +256,7 @@ sys.meta_path.insert(0, Blocked())
 folder, expected = sys.argv[1:]
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from tensorflow.python.tools import saved_model_cli
 
 expected = dict(np.load(expected))
@@ -271,30 +272,32 @@ with tf.compat.v1.Session(graph=tf.Graph()) as session:
         session.run(definition.outputs["images"].name, feed), expected["generate"]
     )
 
-def cli(*arguments):
+def cli(command, *arguments):
+    """A command of saved_model_cli, without a process of its own."""
+    flags.FLAGS(["saved_model_cli", *arguments])
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        options = saved_model_cli.create_parser().parse_args(arguments)
-        options.func(options)
+        getattr(saved_model_cli, command)()
     return out.getvalue()
 
 shown = cli("show", "--dir", folder, "--tag_set", "serve", "--signature_def", "decode")
 assert "DT_FLOAT" in shown and "(-1, 3)" in shown, shown
-count = "n=np.int32(4);seed=np.int64(3)"
-latents, pixels = "=np.ones((2, 3), np.float32)", "images=np.full((2, 8, 8, 1), 9, np.uint8)"
+np.save("latents.npy", np.ones((2, 3), np.float32))
+np.save("pixels.npy", np.full((2, 8, 8, 1), 9, np.uint8))
+count = ["--input_exprs", "n=4;seed=3", "--inputs", ""]
 inputs = {
     "serving_default": count,
     "generate": count,
     "generate_first_stage": count,
-    "decode": "u" + latents,
-    "decode_z": "z" + latents,
-    "encode": pixels,
-    "reconstruct": pixels,
+    "decode": ["--input_exprs", "", "--inputs", "u=latents.npy"],
+    "decode_z": ["--input_exprs", "", "--inputs", "z=latents.npy"],
+    "encode": ["--input_exprs", "", "--inputs", "images=pixels.npy"],
+    "reconstruct": ["--input_exprs", "", "--inputs", "images=pixels.npy"],
 }
 assert set(inputs) == set(served)
-for signature, expression in inputs.items():
+for signature, given in inputs.items():
     cli("run", "--dir", folder, "--tag_set", "serve", "--signature_def", signature,
-        "--input_exprs", expression, "--outdir", signature)
+        *given, "--outdir", signature)
     for name in served[signature].structured_outputs:
         found = np.load(f"{signature}/{name}.npy")
         reference = expected.get(f"{signature}.{name}")
