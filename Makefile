@@ -8,13 +8,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quick test lint format docs clean
+.PHONY: quick test slow lint format docs clean
 
 quick: $(VENV)/.run-ready
 	$(BIN)/python reproduce_paper.py --all --preset quick
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Killed runs, several workers, a Ray cluster: minutes, each in processes of its own.
+slow: $(VENV)/.slow-ready
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.test-ready
 	$(BIN)/python -m ruff check .
@@ -45,6 +49,10 @@ $(VENV)/.test-ready: requirements.txt requirements-serving.txt requirements-dev.
 
 $(VENV)/.docs-ready: requirements-docs.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	@touch $@
+
+$(VENV)/.slow-ready: requirements-ray.txt $(VENV)/.test-ready
+	$(BIN)/python -m pip install --quiet -r requirements-ray.txt
 	@touch $@
 
 clean:

@@ -164,6 +164,35 @@ def parser() -> argparse.ArgumentParser:
         metavar="DATASET=TEXT",
         help="a footnote for scores on files that are not what their name says",
     )
+    spread = p.add_argument_group("spreading runs")
+    spread.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do every N-th run, from the I-th, without a report: for the tasks of a job array",
+    )
+    spread.add_argument(
+        "--merge",
+        nargs="*",
+        metavar="DIR",
+        help="train nothing: copy the runs of other output folders, if any, into --out and write "
+        "its report",
+    )
+    spread.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where runs are done: one after the other here, or at once on a Ray cluster "
+        "($RAY_ADDRESS, or this machine), one a GPU",
+    )
+    spread.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="of each run with --engine ray (1)"
+    )
+    spread.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "multi-worker"),
+        default="none",
+        help="each run on several devices: all GPUs of this machine, or the machines in TF_CONFIG",
+    )
     p.add_argument("--deterministic", action="store_true", help="bit-identical repetition, slower")
     p.add_argument(
         "--checkpoint-seconds",
@@ -203,9 +232,15 @@ def plan_of(options: argparse.Namespace, command: str):
         raise UserError(
             f"--checkpoint-seconds must not be negative, got {options.checkpoint_seconds}."
         )
+    if options.distribute != "none" and options.engine != "local":
+        raise UserError("--distribute is for one run at a time: leave out --engine ray.")
+    if options.cores < 1:
+        raise UserError(f"--cores must be at least 1, got {options.cores}.")
+    from training import shards
     from training.plan import make_plan
 
-    return make_plan(
+    part = shards.parse(options.shard) if options.shard else None
+    plan = make_plan(
         preset=options.preset,
         datasets=options.datasets or None,
         methods=options.methods or None,
@@ -227,7 +262,29 @@ def plan_of(options: argparse.Namespace, command: str):
         data_notes=_data_notes(options.data_note),
         deterministic=options.deterministic,
         checkpoint_seconds=options.checkpoint_seconds,
+        distribute=options.distribute,
     )
+    return shards.shard(plan, *part) if part else plan
+
+
+def merge(options: argparse.Namespace, command: str) -> None:
+    """Puts shards together and writes their report."""
+    out = Path(options.out or Path("runs") / options.preset)
+    from training import shards
+
+    copied = shards.merge(options.merge, out)
+    if options.merge:
+        print(f"Copied {len(copied)} runs into {out}.")
+    from training.run import write_results
+
+    command = shards.kept_command([out, *options.merge]) or command
+    _announce(out, write_results(out, command))
+
+
+def _announce(out: Path, paths) -> None:
+    markdown, page = paths
+    print(f"Results: {out / 'results.json'}")
+    print(f"Report: {page} (or {markdown})")
 
 
 def dry_run(plan) -> None:
@@ -247,10 +304,11 @@ def dry_run(plan) -> None:
     print(calibrate.describe(plan, paces))
 
 
-def run(plan) -> None:
+def run(plan, engine: str = "local", cores: int = 1) -> None:
     """Checks everything that can be checked, then trains, scores and reports."""
     import tensorflow as tf
 
+    from training import distribution
     from training import plan as planning
     from training.calibrate import duration
     from training.run import run_plan
@@ -258,12 +316,24 @@ def run(plan) -> None:
     # A plan builds many models, each traced a few times: TensorFlow would warn of every one.
     tf.get_logger().setLevel("ERROR")
     start = time.monotonic()
+    strategy = distribution.strategy_of(plan.distribute)
     planning.check_output(plan)
+    for settings in plan.runs:
+        distribution.check(settings, strategy)
     extractor = planning.load_extractor(plan)
     planning.check_data(plan)
-    markdown, page = run_plan(plan, extractor)
-    print(f"Done in {duration(time.monotonic() - start)}. Results: {plan.out / 'results.json'}")
-    print(f"Report: {page} (or {markdown})")
+    if engine == "ray":
+        from training import ray_engine
+
+        del extractor
+        paths = ray_engine.run_plan(plan, cores)
+    else:
+        paths = run_plan(plan, extractor, strategy)
+    print(f"Done in {duration(time.monotonic() - start)}.")
+    if paths is None and not plan.gathers:
+        print(f"When all shards are done: reproduce_paper.py --merge --out {plan.out}")
+    elif paths is not None:
+        _announce(plan.out, paths)
 
 
 def theory(options: argparse.Namespace, command: str) -> None:
@@ -310,10 +380,16 @@ def _main(arguments: list[str]) -> int:
         if options.theory:
             theory(options, command)
             return 0
+        if options.merge is not None:
+            merge(options, command)
+            return 0
         plan = plan_of(options, command)
+        if not plan.runs:
+            print(f"Shard {options.shard} has no runs: there are fewer than shards.")
+            return 0
         if plan.deterministic:
             _set_deterministic()
-        dry_run(plan) if options.dry_run else run(plan)
+        dry_run(plan) if options.dry_run else run(plan, options.engine, options.cores)
     except UserError as error:
         print(f"reproduce_paper.py: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

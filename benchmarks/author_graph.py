@@ -74,7 +74,7 @@ def _serve(checkout: str, stage: int) -> None:
             rows = slice(i % 10 * BATCH, (i % 10 + 1) * BATCH)
             batch = images[rows]
             if stage == 2:
-                batch = mu_z[rows] + np.abs(sd_z[rows]) * np.random.normal(0, 1, [BATCH, 64])
+                batch = mu_z[rows] + np.abs(sd_z[rows]) * noise.standard_normal([BATCH, 64])
             model.step(stage, batch, LEARNING_RATE, session)
 
         step(0)

@@ -29,7 +29,11 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 
 def batches(
-    arrays: np.ndarray | tuple[np.ndarray, ...], batch_size: int, seed: int, start_step: int = 0
+    arrays: np.ndarray | tuple[np.ndarray, ...],
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    part: tuple[int, int, int] = (0, 1, 1),
 ) -> tf.data.Dataset:
     """An endless dataset of shuffled batches.
 
@@ -39,13 +43,17 @@ def batches(
     from 0 over all epochs, is therefore always the same batch, and ``start_step=s`` goes on exactly
     where an interrupted run was. ``seed`` is in [0, 2**63). Raises UserError if there is less than
     one batch.
+
+    With ``part=(first, end, n)`` every batch is cut into n equal pieces, one after the other, and
+    those from ``first`` to before ``end`` come as elements ``(batch_size / n, ...)`` of their own:
+    the share of one of the processes that train on the same batches together.
     """
     import tensorflow as tf
 
-    parts = [np.asarray(part) for part in (arrays if isinstance(arrays, tuple) else (arrays,))]
-    lengths = {len(part) for part in parts}
+    columns = [np.asarray(a) for a in (arrays if isinstance(arrays, tuple) else (arrays,))]
+    lengths = {len(column) for column in columns}
     if len(lengths) != 1:
-        raise ValueError(f"the arrays must have one length, got {[len(part) for part in parts]}")
+        raise ValueError(f"the arrays must have one length, got {[len(c) for c in columns]}")
     (n,) = lengths
     steps = steps_per_epoch(n, batch_size)
     if not 0 <= seed < 2**63:
@@ -53,27 +61,35 @@ def batches(
     if start_step < 0:
         raise ValueError(f"start_step must not be negative, got {start_step}")
 
+    first, end, pieces = part
+    if not 0 <= first < end <= pieces or batch_size % pieces:
+        raise ValueError(f"a batch of {batch_size} can't be divided as part={part} says")
+    piece = batch_size // pieces
+
     def epoch_indices(epoch: tf.Tensor) -> tf.data.Dataset:
         # Not index_shuffle, which needs no array of indices: its permutations are far from random.
         order = tf.random.experimental.stateless_shuffle(
             tf.range(n, dtype=tf.int64), seed=tf.stack([seed, epoch]), alg="philox"
         )
-        whole = tf.reshape(order[: steps * batch_size], (steps, batch_size))
-        return tf.data.Dataset.from_tensor_slices(whole)
+        whole = tf.reshape(order[: steps * batch_size], (steps, pieces, piece))
+        ours = tf.reshape(whole[:, first:end], (steps * (end - first), piece))
+        return tf.data.Dataset.from_tensor_slices(ours)
 
     def gather(indices: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
         # In NumPy, because TensorFlow would copy the whole arrays two or three times; and so an
         # array that is mapped from a file stays there.
         rows = tf.numpy_function(
-            lambda chosen: [part[chosen] for part in parts], [indices], [p.dtype for p in parts]
+            lambda chosen: [column[chosen] for column in columns],
+            [indices],
+            [column.dtype for column in columns],
         )
-        for row, part in zip(rows, parts, strict=True):
-            row.set_shape((batch_size, *part.shape[1:]))
+        for row, column in zip(rows, columns, strict=True):
+            row.set_shape((piece, *column.shape[1:]))
         return tuple(rows) if isinstance(arrays, tuple) else rows[0]
 
     first_epoch, first_position = divmod(start_step, steps)
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-    indices = epochs.flat_map(epoch_indices).skip(first_position)
+    indices = epochs.flat_map(epoch_indices).skip(first_position * (end - first))
     options = tf.data.Options()
     options.deterministic = True
     return indices.map(gather).prefetch(PREFETCH).with_options(options)

@@ -108,6 +108,23 @@ class SpectralNormalization(keras.layers.Wrapper):
         return {**super().get_config(), "seed": self.seed}
 
 
+def _noise(shape, dtype, seed):
+    """eps ~ N(0, I); on one of several devices its rows of the whole batch's.
+
+    Devices that train together hold the same seeds: each for itself, they would draw the same eps.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            rows = shape[0]
+            whole = (replica.num_replicas_in_sync * rows, *shape[1:])
+            start = replica.replica_id_in_sync_group * rows
+            return keras.random.normal(whole, dtype=dtype, seed=seed)[start : start + rows]
+    return keras.random.normal(shape, dtype=dtype, seed=seed)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
 class BatchNormalization(keras.layers.BatchNormalization):
     """``keras.layers.BatchNormalization`` whose training pass is TensorFlow's own fused kernel.
@@ -171,8 +188,7 @@ class GaussianSampler(keras.layers.Layer):
         self.built = True
 
     def call(self, mu, sd):
-        eps = keras.random.normal(ops.shape(mu), dtype=mu.dtype, seed=self.seed_generator)
-        return mu + sd * eps
+        return mu + sd * _noise(ops.shape(mu), mu.dtype, self.seed_generator)
 
     def compute_output_shape(self, mu_shape, sd_shape=None):
         return mu_shape

@@ -230,17 +230,19 @@ class VAE(keras.Model):
     def train_step(self, *state_and_data):
         """One step down the gradient of the batch's mean negative ELBO, on Keras's backend.
 
-        On TensorFlow the argument is the batch alone; on JAX see :mod:`models.jax_steps`.
+        On TensorFlow the argument is the batch alone; on several devices each has its share of the
+        batch, and their gradients are summed. On JAX see :mod:`models.jax_steps`.
         """
         if keras.backend.backend() == "jax":
             return jax_steps.train_step(self, *state_and_data)
         import tensorflow as tf
 
         (data,) = state_and_data
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         with tf.GradientTape() as tape:
             terms = self.objective(x, training=True)
-            loss = ops.mean(terms.loss)
+            loss = ops.mean(terms.loss) / replicas
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
         return self._logs(terms)

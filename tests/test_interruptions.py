@@ -17,7 +17,7 @@ COMMAND = ["--datasets", "mnist", "--preset", "quick"]
 
 def ended_by(monkeypatch, capsys, action):
     """Exit code and last line of a command whose run does ``action``."""
-    monkeypatch.setattr(reproduce_paper, "run", lambda plan: action())
+    monkeypatch.setattr(reproduce_paper, "run", lambda *_: action())
     code = reproduce_paper.main(COMMAND)
     return code, capsys.readouterr().err.strip()
 
@@ -61,7 +61,7 @@ def test_other_errors_are_not_hidden(monkeypatch, capsys):
 
 def test_the_interval_between_checkpoints(monkeypatch, capsys):
     plans = []
-    monkeypatch.setattr(reproduce_paper, "run", plans.append)
+    monkeypatch.setattr(reproduce_paper, "run", lambda plan, *_: plans.append(plan))
     assert reproduce_paper.main([*COMMAND, "--checkpoint-seconds", "5"]) == 0
     assert plans[0].checkpoint_seconds == 5
     assert reproduce_paper.main([*COMMAND, "--checkpoint-seconds", "-1"]) == 2

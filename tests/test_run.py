@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import data
+import reproduce_paper
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
 from models.networks import dense
 from models.vae import standard_normal
-from training import records, run
+from training import records, run, shards
 from training.failures import TrainingDiverged
 from training.plan import make_plan
 
@@ -219,3 +220,20 @@ def test_cifar_goes_through_jpeg_unless_told_otherwise(tmp_path):
 
     assert {s.dataset: s.jpeg for s in settings()} == {"mnist": False, "cifar10": True}
     assert [s.jpeg for s in settings(jpeg=False)] == [False, False]
+
+
+def test_shards_of_one_folder_and_their_report(tmp_path, monkeypatch, capsys):
+    plan = tiny_plan(tmp_path, methods=["vae-learned-gamma"])
+    monkeypatch.setattr(reproduce_paper, "plan_of", lambda *_: pytest.fail("nothing to train"))
+    for i in (1, 2):
+        assert run.run_plan(shards.shard(plan, i, 2), random_network()) is None
+        assert not (tmp_path / "results.json").exists()
+    assert reproduce_paper.main(["--merge", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert {r["dataset"] for r in found} == {"mnist", "fashion_mnist"}
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_nothing_to_report(tmp_path, capsys):
+    assert reproduce_paper.main(["--merge", "--out", str(tmp_path)]) == 2
+    assert "holds no scored runs" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from tqdm import tqdm
 
 from experiments.files import write_atomically
@@ -90,7 +91,7 @@ class HistoryLog(keras.callbacks.Callback):
         logs = {k: float(v) for k, v in (logs or {}).items()}
         row = {field: logs.get(field, float("nan")) for field in HISTORY_FIELDS}
         row["epoch"] = epoch + 1
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(self.seconds(), 3)
         self.history.append(row)
 
@@ -112,14 +113,17 @@ class PixelError(keras.callbacks.Callback):
 
     Args:
         images: ``(n, h, w, c)`` uint8.
+        copy: what makes of the model one that is fit for inference.
     """
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: np.ndarray, copy: Callable | None = None):
         super().__init__()
         self.images = images
+        self.copy = copy
 
     def on_epoch_end(self, epoch, logs=None):
-        error = self.model.reconstruct(self.images, seed=0) - self.images / np.float32(255)
+        model = self.copy(self.model) if self.copy else self.model
+        error = model.reconstruct(self.images, seed=0) - self.images / np.float32(255)
         logs["rmse"] = float(np.sqrt(np.mean(np.square(error))))
 
 
@@ -139,6 +143,10 @@ class Checkpoints(keras.callbacks.Callback):
         steps_per_epoch: of the training.
         seconds: between two checkpoints, at least. Saving the paper's first stage with its moments
             takes about a second, in which no step is made.
+        together: whether other processes take part. All save then, at the end of every epoch, as
+            their clocks may differ.
+        own_folder: where this process saves, if not into ``folder``: one of those that train
+            together does that.
     """
 
     def __init__(
@@ -147,9 +155,13 @@ class Checkpoints(keras.callbacks.Callback):
         model: keras.Model,
         steps_per_epoch: int,
         seconds: float = CHECKPOINT_SECONDS,
+        together: bool = False,
+        own_folder: Path | None = None,
     ):
         super().__init__()
         self.folder = Path(folder)
+        self.own_folder = Path(own_folder or folder)
+        self.together = together
         self.steps_per_epoch = steps_per_epoch
         self.seconds = seconds
         model.optimizer.build(model.trainable_variables)
@@ -170,18 +182,20 @@ class Checkpoints(keras.callbacks.Callback):
 
     def restore(self) -> int:
         """Loads the newest whole checkpoint; the number of steps made so far, 0 without one."""
-        self._sweep()
+        ours = self.own_folder == self.folder
+        if ours:
+            self._sweep()
         for path in self._paths():
             reason = self._unusable(path)
             if reason is None:
                 self._checkpoint.restore(str(path)).assert_consumed()
-                step = int(self._step)
+                step = int(self._step.numpy())
                 self._offset = step % self.steps_per_epoch
                 if self._offset:
                     self._resumed = [v.numpy() for v in self._metrics]
                 return step
             print(f"Checkpoint {path} is damaged ({reason}): going back to the one before it.")
-            for part in self.folder.glob(f"{path.name}.*"):
+            for part in self.folder.glob(f"{path.name}.*") if ours else ():
                 part.unlink()
         return 0
 
@@ -238,7 +252,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._spent.assign(self.epoch_seconds())
         if self._manager is None:
             self._manager = tf.train.CheckpointManager(
-                self._checkpoint, str(self.folder), max_to_keep=2, checkpoint_name=PREFIX
+                self._checkpoint, str(self.own_folder), max_to_keep=2, checkpoint_name=PREFIX
             )
         with explained(self.folder):
             self._manager.save(checkpoint_number=step)
@@ -254,21 +268,23 @@ class Checkpoints(keras.callbacks.Callback):
         if self._resumed is None:
             self._offset = 0
             return
-        self._start -= float(self._spent)
+        self._start -= float(self._spent.numpy())
         for variable, value in zip(self._metrics, self._resumed, strict=True):
             variable.assign(value)  # Keras has just reset them
         self._resumed = None
 
     def on_train_batch_end(self, batch, logs=None):
         position = self._offset + batch + 1
-        if position < self.steps_per_epoch:  # else the epoch's figures are recorded first
+        if (
+            position < self.steps_per_epoch and not self.together
+        ):  # else the epoch's figures are recorded first
             self._save_if_due(position)
 
     def on_epoch_end(self, epoch, logs=None):
         self._save_if_due(self.steps_per_epoch)
 
     def _save_if_due(self, position: int) -> None:
-        if time.monotonic() - self._last >= self.seconds:
+        if self.together or time.monotonic() - self._last >= self.seconds:
             self.save(self._epoch * self.steps_per_epoch + position)
 
 

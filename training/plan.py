@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class Plan:
     protocols: tuple[str, ...] = PROTOCOLS
     deterministic: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    distribute: str = "none"  # see training.distribution: one run on several devices
+    gathers: bool = True  # whether results.json and the report are written; shards don't
 
     def rows(self, settings: RunSettings) -> tuple[str, ...]:
         """The methods that a run is scored as."""
@@ -213,7 +215,8 @@ def check_output(plan: Plan) -> None:
         UserError: if the output folder can't be made or written, has too little room, or holds
             runs with other settings.
     """
-    probe = plan.out / f".probe-{os.getpid()}"
+    # Not the process id: machines that share the folder may have the same.
+    probe = plan.out / f".probe-{uuid.uuid4().hex}"
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"0" * 65_536)  # a full disk takes an empty file

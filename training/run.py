@@ -17,10 +17,11 @@ from data.cache import cache_dir
 from evaluate import Extractor, figures, neighbours, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
 from experiments import paper, presets
+from experiments.errors import UserError
 from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import GAMMAS, RENORMALISED, RunSettings, is_first_stage
 from models.renormalised import aggregate_deviation, sample_both, sample_first
-from training import latents, records
+from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
 from training.plan import Plan, load_images
 from training.train import MODEL_FOLDER, SETTINGS_FILE, histories, train
@@ -324,8 +325,11 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
         write_atomically(folder / name, (source / name).read_bytes())
 
 
-def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
+def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=None) -> list[dict]:
     """One run from data to records; every finished part is kept and not done again.
+
+    ``strategy`` is as for :func:`training.train.train`. Of several workers the chief alone goes on
+    after training; for the others there are no records.
 
     A loss that is not finite, or too little memory, gives records that say so; the plan's other
     runs go on.
@@ -360,6 +364,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
             second=plan.trains_second(settings),
             held_out=select_real(test_images, HELD_OUT),
             checkpoint_seconds=plan.checkpoint_seconds,
+            strategy=strategy,
         )
     except RunFailed as error:
         failed = [
@@ -375,6 +380,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dic
         print(f"{settings.name}: training stopped, {error}. The other runs go on.", flush=True)
         return failed
 
+    if not distribution.is_chief(strategy):
+        return []
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
     if served and not (folder / EXPORTED).exists():
         model.export(folder / EXPORT_FOLDER)
@@ -445,12 +452,21 @@ def _table_order(record: dict) -> tuple[int, int, int]:
     return presets.DATASETS.index(base), method, record["trial"]
 
 
-def write_results(plan: Plan) -> tuple[Path, Path]:
-    """Writes results.json, the tables and the reports from what the output folder holds."""
-    found = gather(plan.out)
-    write_json(plan.out / RESULTS_FILE, found)
+def write_results(out: Path, command: str) -> tuple[Path, Path]:
+    """Writes results.json, the tables and the reports from what the output folder holds.
+
+    Returns:
+        The paths of report.md and report.html.
+
+    Raises:
+        UserError: if it holds no run.
+    """
+    found = gather(out)
+    if not found:
+        raise UserError(f"{out} holds no scored runs: name their folder with --out.")
+    write_json(out / RESULTS_FILE, found)
     runs = []
-    for path in plan.out.glob(f"*/{FIGURES_FILE}"):
+    for path in out.glob(f"*/{FIGURES_FILE}"):
         folder = path.parent
         settings = read_json(folder / SETTINGS_FILE)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
@@ -466,9 +482,8 @@ def write_results(plan: Plan) -> tuple[Path, Path]:
         )
     runs.sort(key=lambda run: _table_order({**run["settings"], "method": run_row(run["settings"])}))
     add_gamma_curves(runs)
-    preset = plan.runs[0].preset
-    runs = draw_all_methods(runs, plan.out) + runs
-    return report.write_report(plan.out, found, runs, plan.command, preset)
+    runs = draw_all_methods(runs, out) + runs
+    return report.write_report(out, found, runs, command, found[0]["preset"])
 
 
 def run_row(settings: dict) -> str:
@@ -511,12 +526,24 @@ def add_gamma_curves(runs: list[dict]) -> None:
                 run["figures"][figure] = str(figures.gamma_curves(curves, path))
 
 
-def run_plan(plan: Plan, extractor: Extractor) -> tuple[Path, Path]:
-    """Executes all runs in order; results and report are renewed after each."""
+def run_plan(plan: Plan, extractor: Extractor, strategy=None) -> tuple[Path, Path] | None:
+    """Executes all runs in order; results and report are renewed after each.
+
+    ``strategy`` is as for :func:`training.train.train`.
+
+    Returns:
+        The paths of report.md and report.html; None for a shard and for workers other
+        than the chief, which write neither.
+    """
+    paths = None
+    if not plan.gathers:
+        shards.keep_command(plan.out, plan.command)
     for number, settings in enumerate(plan.runs, 1):
         print(f"Run {number} of {len(plan.runs)}: {settings.name}, {settings.schedule}", flush=True)
         with explained(plan.folder(settings)):
-            execute(plan, settings, extractor)
-        paths = write_results(plan)
+            execute(plan, settings, extractor, strategy)
+        if plan.gathers and distribution.is_chief(strategy):
+            paths = write_results(plan.out, plan.command)
         keras.utils.clear_session()  # dozens of models would pile up
+    distribution.wait_for_all(strategy)
     return paths

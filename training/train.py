@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import data
 import models
@@ -14,6 +15,7 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from models.optimizer import adam
+from training import distribution
 from training.callbacks import (
     CHECKPOINT_SECONDS,
     Checkpoints,
@@ -99,6 +101,7 @@ def fit_stage(
     seed: int,
     callbacks=(),
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Trains one stage up to ``epochs``, from its newest checkpoint if there is one.
 
@@ -109,13 +112,23 @@ def fit_stage(
         seed: for the order of the batches.
         callbacks: called before each epoch's figures are recorded.
         checkpoint_seconds: between two checkpoints.
+        strategy: in whose scope the model was made, if it is trained on several devices.
 
     Raises:
         TrainingDiverged: if the loss is not finite at the end of an epoch or at a checkpoint.
     """
     steps = data.steps_per_epoch(len(array), settings.batch_size)
-    model.compile(optimizer=adam(settings.learning_rate), jit_compile=False)
-    checkpoints = Checkpoints(checkpoint_folder, model, steps, checkpoint_seconds)
+    with distribution.scope(strategy):
+        model.compile(optimizer=adam(settings.learning_rate), jit_compile=False)
+        distribution.prepare(model, strategy)
+        checkpoints = Checkpoints(
+            checkpoint_folder,
+            model,
+            steps,
+            checkpoint_seconds,
+            together=distribution.several_workers(strategy),
+            own_folder=distribution.own_folder(checkpoint_folder, strategy),
+        )
     done = checkpoints.restore()
     history.truncate(done // steps)
     progress = Progress(title, steps * epochs, done, epochs)
@@ -123,7 +136,7 @@ def fit_stage(
         for initial_epoch, end, epoch_steps in spans(done, steps, epochs):
             start = (initial_epoch + 1) * steps - epoch_steps
             model.fit(
-                data.batches(array, settings.batch_size, seed, start_step=start),
+                distribution.batches(strategy, array, settings.batch_size, seed, start),
                 steps_per_epoch=epoch_steps,
                 epochs=end,
                 initial_epoch=initial_epoch,
@@ -149,6 +162,7 @@ def train(
     second: bool = True,
     held_out: np.ndarray | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> models.VAE | models.TwoStageVAE:
     """The trained model of a run: each stage is loaded if it is finished, otherwise trained.
 
@@ -161,9 +175,12 @@ def train(
             returned.
         held_out: images whose pixel error is recorded after each epoch of the first stage.
         checkpoint_seconds: between two checkpoints, which may be after any step.
+        strategy: for several devices; of several workers, all call this with one ``folder``, and
+            the chief alone writes there.
 
     Raises:
-        UserError: if the folder holds a run with other settings.
+        UserError: if the folder holds a run with other settings, or the run can't be divided among
+            the devices.
         TrainingDiverged: if a loss is not finite.
         OutOfMemory: if memory is too small.
         OSError: with ENOSPC, if the disk is full; what was saved before is kept.
@@ -171,17 +188,22 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(settings, folder)
-    write_json(folder / SETTINGS_FILE, settings.to_dict())
+    distribution.check(settings, strategy)
+    chief = distribution.is_chief(strategy)
+    if chief:
+        write_json(folder / SETTINGS_FILE, settings.to_dict())
 
-    model = build(settings)
-    history = histories(folder)
+    with distribution.scope(strategy):
+        model = build(settings)
+    history = histories(distribution.own_folder(folder, strategy))
     order = np.random.SeedSequence([settings.seed, 1]).generate_state(2)
 
     def stage(name, vae, array, epochs, halve_every, seed, callbacks=()):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         checkpoint_folder = folder / f"checkpoints-{name}"
         if saved.exists():
-            shutil.rmtree(checkpoint_folder, ignore_errors=True)  # killed before it could
+            if chief:
+                shutil.rmtree(checkpoint_folder, ignore_errors=True)  # killed before it could
             return keras.saving.load_model(saved)
         with explained(folder):
             fit_stage(
@@ -196,9 +218,12 @@ def train(
                 seed=int(seed),
                 callbacks=callbacks,
                 checkpoint_seconds=checkpoint_seconds,
+                strategy=strategy,
             )
-            models.save(vae, saved)
-        shutil.rmtree(checkpoint_folder, ignore_errors=True)
+            vae = vae if strategy is None else distribution.plain(vae)
+            if chief:
+                models.save(vae, saved)
+                shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
 
     two_stages = isinstance(model, models.TwoStageVAE)
@@ -209,7 +234,7 @@ def train(
         settings.epochs,
         settings.halve_every,
         order[0],
-        () if held_out is None else (PixelError(held_out),),
+        () if held_out is None else (PixelError(held_out, strategy and distribution.plain),),
     )
     if not (two_stages and second):
         return first

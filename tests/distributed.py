@@ -1,0 +1,88 @@
+"""What tests/test_distribution.py starts: small trainings on one device, on two, on two workers.
+
+python tests/distributed.py local OUT     on one device, then on two of this process
+python tests/distributed.py worker OUT    as one of the workers of TF_CONFIG
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import tensorflow as tf
+
+from experiments import presets
+from models.networks import dense
+from training import distribution
+from training import train as training
+
+SETTINGS = presets.resolve("quick", "mnist").replace(
+    image_shape=(8, 8, 1), latent_dim=4, epochs=3, second_epochs=2, batch_size=16
+)
+
+
+class InterruptFirst(training.PixelError):
+    """Ctrl-C within the second epoch, the first time that this process comes there."""
+
+    done = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 2) and not InterruptFirst.done:
+            InterruptFirst.done = True
+            raise KeyboardInterrupt
+
+
+def run(folder: Path, strategy=None) -> None:
+    """Trains both stages into ``folder``; what they give for fixed noise goes to results.npz."""
+    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    model = training.train(
+        SETTINGS, images, folder, held_out=images[:8], checkpoint_seconds=0, strategy=strategy
+    )
+    if distribution.is_chief(strategy):
+        np.savez(
+            folder / "results.npz",
+            samples=model.sample(8, seed=1),
+            means=model.encode(images)[0],
+            first=model.first.gamma,
+            second=model.second.gamma,
+        )
+
+
+def run_twice(folder: Path, strategy) -> None:
+    """Starts a run, interrupts it, and starts it again."""
+    pixel_error, training.PixelError = training.PixelError, InterruptFirst
+    try:
+        run(folder, strategy)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    training.PixelError = pixel_error
+    run(folder, strategy)
+
+
+def main(mode: str, out: Path) -> None:
+    dense.encoder.__defaults__ = dense.decoder.__defaults__ = (4, 32, 3, 0)
+    if mode == "worker":
+        strategy = distribution.strategy_of("multi-worker")
+        run_twice(out / "workers", strategy)
+        distribution.wait_for_all(strategy)
+        return
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    run(out / "single")
+    strategy = distribution.strategy_of("mirrored")
+    assert strategy.num_replicas_in_sync == 2
+    run_twice(out / "mirrored", strategy)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

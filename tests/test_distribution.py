@@ -1,0 +1,132 @@
+"""Two devices and two worker processes against one device with the same batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data
+from experiments import presets
+from experiments.errors import UserError
+from training import distribution
+from training.callbacks import History
+
+SCRIPT = Path(__file__).with_name("distributed.py")
+
+
+def test_parts_of_batches_are_the_batches():
+    array = np.arange(40, dtype=np.int32)
+    whole = [b.numpy() for b in data.batches(array, 12, 5, start_step=2).take(7)]
+    parts = []
+    for first, end in ((0, 1), (1, 3)):
+        pieces = data.batches(array, 12, 5, 2, part=(first, end, 3)).take(7 * (end - first))
+        parts.append(np.stack(list(pieces)).reshape(7, -1))
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), np.stack(whole))
+
+
+@pytest.mark.parametrize("part", [(0, 1, 5), (1, 1, 2), (0, 3, 2), (-1, 1, 2)])
+def test_parts_that_can_not_be(part):
+    with pytest.raises(ValueError, match="can't be divided as part="):
+        data.batches(np.zeros(40), 12, 0, part=part)
+
+
+class TwoReplicas:
+    """All that distribution.check looks at."""
+
+    num_replicas_in_sync = 2
+
+
+def test_what_can_not_be_divided_is_refused():
+    settings = presets.resolve("quick", "mnist")
+    distribution.check(settings, TwoReplicas)
+    distribution.check(settings.replace(batch_size=33), None)
+    with pytest.raises(UserError, match="a batch of 33 can't be divided among 2 devices"):
+        distribution.check(settings.replace(batch_size=33), TwoReplicas)
+    with pytest.raises(UserError, match="the objective of wae-mmd depends on the batch as a whole"):
+        distribution.check(settings.replace(model="wae-mmd"), TwoReplicas)
+
+
+@pytest.mark.parametrize("config", ["", "{}", '{"cluster": {"worker": []}}'])
+def test_workers_need_to_know_each_other(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(UserError, match="--distribute multi-worker needs TF_CONFIG"):
+        distribution.strategy_of("multi-worker")
+
+
+def free_ports(n):
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(n)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start(mode, out, **environment):
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), mode, str(out)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The folders of the three trainings."""
+    out = tmp_path_factory.mktemp("distributed")
+    processes = [start("local", out)]
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    for index in range(2):
+        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        processes.append(start("worker", out, TF_CONFIG=json.dumps(config)))
+    try:
+        for process in processes:
+            said, _ = process.communicate(timeout=1800)
+            assert process.returncode == 0, said[-3000:]
+            assert said.count("interrupted") == 1  # and gone on with
+    finally:
+        for process in processes:
+            process.kill()
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mirrored", "workers"])
+def test_several_devices_end_like_one(results, kind):
+    # The second stage is trained on the first's posteriors: Adam takes the rounding errors in the
+    # gradients of biases before batch normalisation, which ought to be zero, for directions.
+    for stage, rtol in (("first", 1e-5), ("second", 2e-3)):
+        one, two = (
+            History(results / k / f"history-{stage}.csv").columns() for k in ("single", kind)
+        )
+        assert one["epoch"] == two["epoch"]
+        for column in ("loss", "kl", "reconstruction", "log_gamma", "learning_rate"):
+            np.testing.assert_allclose(two[column], one[column], rtol=rtol, err_msg=column)
+    np.testing.assert_allclose(
+        History(results / kind / "history-first.csv").columns()["rmse"],
+        History(results / "single" / "history-first.csv").columns()["rmse"],
+        rtol=1e-4,
+    )
+    one, two = (np.load(results / k / "results.npz") for k in ("single", kind))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=4e-3, err_msg=name)
+
+
+@pytest.mark.slow
+def test_one_of_the_workers_writes(results):
+    names = {p.name for p in (results / "workers").iterdir()}
+    assert names == {
+        "settings.json",
+        "history-first.csv",
+        "history-second.csv",
+        "model",
+        "results.npz",
+    }

@@ -1,0 +1,92 @@
+"""Parts of a plan: each run in one of them, and all of them in one report again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from experiments.errors import UserError
+from training import shards
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a plan is to :func:`shards.shard`."""
+
+    runs: tuple
+    gathers: bool = True
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 12])
+def test_shards_are_disjoint_and_complete(n):
+    plan = Runs(tuple("abcdefghij"))
+    parts = [shards.shard(plan, i, n) for i in range(1, n + 1)]
+    assert sorted(run for part in parts for run in part.runs) == list("abcdefghij")
+    assert max(len(p.runs) for p in parts) - min(len(p.runs) for p in parts) <= 1
+    assert not any(part.gathers for part in parts)
+    assert shards.shard(plan, 2, 3).runs == ("b", "e", "h")
+
+
+def test_what_names_a_shard():
+    assert shards.parse("2/8") == (2, 8)
+    assert shards.parse("8/8") == (8, 8)
+    for text in ("0/8", "9/8", "2", "2/", "a/b", "-1/8", "1/0", "1/2/3"):
+        with pytest.raises(UserError, match="--shard takes i/n with i from 1 to n"):
+            shards.parse(text)
+
+
+def make_run(out, name, fid=1.0, status="ok", epochs=1):
+    folder = out / name
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "first.keras").write_bytes(name.encode())
+    (folder / "settings.json").write_text(json.dumps({"epochs": epochs}))
+    (folder / "records.json").write_text(json.dumps([{"fid": fid, "status": status}]))
+
+
+def test_merging(tmp_path):
+    one, two, out = (tmp_path / n for n in ("one", "two", "out"))
+    make_run(one, "a")
+    make_run(one, "b")
+    make_run(two, "c", fid=3.0)
+    (two / "unfinished").mkdir()
+    assert shards.merge([one, two], out) == ["a", "b", "c"]
+    assert {p.name for p in out.iterdir()} == {"a", "b", "c"}
+    assert (out / "b" / "model" / "first.keras").read_bytes() == b"b"
+    assert json.loads((out / "c" / "records.json").read_text())[0]["fid"] == 3.0
+    assert shards.merge([one, two, out], out) == []  # again: nothing to do
+
+
+def test_a_failed_run_gives_way_to_a_finished_one(tmp_path):
+    one, two, out = (tmp_path / n for n in ("one", "two", "out"))
+    make_run(one, "a", status="failed: the loss is nan")
+    make_run(two, "a", fid=2.0)
+    assert shards.merge([one], out) == ["a"]
+    assert shards.merge([two], out) == ["a"]
+    assert json.loads((out / "a" / "records.json").read_text())[0]["fid"] == 2.0
+    assert shards.merge([one], out) == []
+
+
+@pytest.mark.parametrize("change", [{"fid": 2.0}, {"epochs": 2}])
+def test_two_runs_of_one_name_are_refused(tmp_path, change):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(out, "a")
+    make_run(one, "a", **change)
+    with pytest.raises(UserError, match="two different runs of one name"):
+        shards.merge([one], out)
+
+
+def test_the_report_has_the_whole_plans_command(tmp_path):
+    command = "python reproduce_paper.py --all --shard 2/8 --out 'my runs'"
+    whole = "python reproduce_paper.py --all --out 'my runs'"
+    assert shards.whole_command(command) == whole
+    assert shards.whole_command(command.replace("--shard 2", "--shard=2")) == whole
+    shards.keep_command(tmp_path / "b", command)
+    assert shards.kept_command([tmp_path / "a", tmp_path / "b"]) == whole
+    assert shards.kept_command([tmp_path / "a"]) is None
+
+
+def test_a_folder_without_runs_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"empty holds no scored runs: name the --out of a shard"):
+        shards.merge([tmp_path / "empty"], tmp_path / "out")

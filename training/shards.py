@@ -1,0 +1,129 @@
+"""Spreading a plan over the tasks of a job array, and putting the parts together again.
+
+A shard is every n-th run of the plan. Each run has a folder of its own and records.json in it, so
+shards may share an output folder or not. What is made of all runs, results.json and the report,
+no shard writes: the last step does, from the run folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import UserError
+from experiments.files import read_json, write_atomically
+
+if TYPE_CHECKING:
+    from training.plan import Plan
+
+COMMAND_FILE = "command.txt"
+RECORDS_FILE = "records.json"
+SETTINGS_FILE = "settings.json"
+
+
+def parse(text: str) -> tuple[int, int]:
+    """``i/n`` as (i, n), with i from 1 to n.
+
+    Raises:
+        UserError: if it is something else.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    i, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= i <= n:
+        raise UserError(f"--shard takes i/n with i from 1 to n, such as 2/8; got {text!r}.")
+    return i, n
+
+
+def shard(plan: Plan, i: int, n: int) -> Plan:
+    """The i-th of n parts of a plan, i from 1; together they are the plan, each run once.
+
+    Run by run in turn, so that a plan's long runs, which stand together, are spread evenly.
+    """
+    return dataclasses.replace(plan, runs=plan.runs[i - 1 :: n], gathers=False)
+
+
+def whole_command(command: str) -> str:
+    """A shard's command line without what makes it a shard's."""
+    words = iter(shlex.split(command))
+    kept = []
+    for word in words:
+        if word == "--shard":
+            next(words, None)
+        elif not word.startswith("--shard="):
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def keep_command(out: Path, command: str) -> None:
+    """Leaves the whole plan's command for the report that is written later."""
+    write_atomically(Path(out) / COMMAND_FILE, whole_command(command) + "\n")
+
+
+def kept_command(folders: Iterable[Path]) -> str | None:
+    """What the first of these output folders that has it was made with."""
+    for folder in folders:
+        path = Path(folder) / COMMAND_FILE
+        if path.exists():
+            return path.read_text(encoding="utf-8").strip()
+    return None
+
+
+def run_folders(out: Path) -> list[Path]:
+    """The folders of an output folder that hold a run with records."""
+    return sorted(path.parent for path in Path(out).glob(f"*/{RECORDS_FILE}"))
+
+
+def merge(folders: Iterable[Path], out: Path) -> list[str]:
+    """Copies the scored runs of other output folders into ``out``, each run whole or not at all.
+
+    A run that ``out`` has already is left as it is, unless its records are missing or say that it
+    failed.
+
+    Returns:
+        The names of the runs that were copied.
+
+    Raises:
+        UserError: if a folder holds no runs, or two folders hold different runs of one name.
+    """
+    out = Path(out)
+    copied = []
+    for folder in map(Path, folders):
+        found = run_folders(folder)
+        if not found:
+            raise UserError(f"{folder} holds no scored runs: name the --out of a shard.")
+        for source in found:
+            target = out / source.name
+            if source.resolve() == target.resolve() or not _replaces(source, target):
+                continue
+            out.mkdir(parents=True, exist_ok=True)
+            part = out / f".merging-{source.name}"  # not seen by run_folders: no records yet
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(source, part, ignore=shutil.ignore_patterns(RECORDS_FILE))
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(part, target)
+            shutil.copy2(source / RECORDS_FILE, target / f".{RECORDS_FILE}")
+            os.replace(target / f".{RECORDS_FILE}", target / RECORDS_FILE)
+            copied.append(source.name)
+    return copied
+
+
+def _replaces(source: Path, target: Path) -> bool:
+    """Whether a run is to be copied to ``target``."""
+    if not target.exists():
+        return True
+    new, old = (read_json(folder / RECORDS_FILE) for folder in (source, target))
+    settings = (read_json(folder / SETTINGS_FILE) for folder in (source, target))
+    finished, better = (r and all(record["status"] == "ok" for record in r) for r in (old, new))
+    if next(settings) != next(settings) or (finished and better and new != old):
+        raise UserError(
+            f"{source} and {target} are two different runs of one name: results can't hold both. "
+            "Merge into another --out, or remove one."
+        )
+    return not finished and new != old
