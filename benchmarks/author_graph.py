@@ -11,50 +11,22 @@ seconds and the processor seconds they took.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import Timing
+from benchmarks.worker import Worker
 
 LEARNING_RATE = 1e-4
 BATCH = 64
-ROOT = Path(__file__).resolve().parent.parent
 
 
-class AuthorGraph:
+def author_graph(checkout: str, stage: int, steps: int) -> Worker:
     """The process, as a contender: every call runs ``steps`` training steps of ``stage``."""
-
-    def __init__(self, checkout: str, stage: int, steps: int):
-        self.steps = steps
-        environment = os.environ | {"TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.author_graph", checkout, str(stage)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self._read("ready")
-
-    def __call__(self) -> Timing:
-        print(self.steps, file=self.process.stdin, flush=True)
-        wall, cpu = self._read("took").split()
-        return Timing(float(wall) / self.steps, float(cpu) / self.steps)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _read(self, word: str) -> str:
-        for line in self.process.stdout:
-            if line.startswith(word):
-                return line[len(word) :]
-        raise SystemExit(f"the authors' graph ended with exit status {self.process.wait()}")
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.author_graph"]
+    legacy = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return Worker([*command, checkout, str(stage)], steps, legacy)
 
 
 def _serve(checkout: str, stage: int) -> None:
@@ -74,7 +46,7 @@ def _serve(checkout: str, stage: int) -> None:
             rows = slice(i % 10 * BATCH, (i % 10 + 1) * BATCH)
             batch = images[rows]
             if stage == 2:
-                batch = mu_z[rows] + np.abs(sd_z[rows]) * noise.standard_normal([BATCH, 64])
+                batch = mu_z[rows] + np.abs(sd_z[rows]) * rng.normal(size=(BATCH, 64))
             model.step(stage, batch, LEARNING_RATE, session)
 
         step(0)

@@ -9,7 +9,7 @@ import time
 import keras
 
 from benchmarks import timing
-from benchmarks.author_graph import AuthorGraph
+from benchmarks.author_graph import author_graph
 
 OURS, PORT, AUTHOR = "this repository", "plain Keras 3 port", "authors' TensorFlow 1 graph"
 
@@ -52,7 +52,7 @@ def compare(
     """Measures and prints; the authors' graph joins if there is a checkout."""
     with contextlib.ExitStack() as stack:
         if options.author:
-            graph = AuthorGraph(options.author, stage, options.steps)
+            graph = author_graph(options.author, stage, options.steps)
             contenders[AUTHOR] = graph
             stack.callback(graph.close)
         timings = timing.interleave(contenders, options.repeats)
