@@ -6,7 +6,7 @@
 
 The real set's statistics are kept from an earlier time for the first two, as they are when several
 models are scored; TF-GAN's function takes features. Gaussian features in float64 whose standard
-deviations fall from 1 to 0.001 along random directions.
+deviations fall from 1 to 0.01 along random directions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     from evaluate import frechet_distance, frechet_from_statistics, statistics, tfgan
 
     rng = np.random.default_rng(0)
-    deviations = np.geomspace(1.0, 1e-3, options.dim)
+    deviations = np.geomspace(1.0, 0.01, options.dim)
 
     def features(gap: float) -> np.ndarray:
         rotation, _ = np.linalg.qr(rng.normal(size=(options.dim, options.dim)))

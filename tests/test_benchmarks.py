@@ -105,7 +105,7 @@ def test_plain_port_has_the_same_weights_and_objective():
         (build("vae-learned-gamma", (8, 8, 1)), plain_port.first_stage((8, 8, 1))),
         (build("two-stage", (8, 8, 1)).second, plain_port.second_stage()),
     ):
-        sizes = [sorted(v.shape for v in m.trainable_variables) for m in (ours, port)]
+        sizes = [sorted(tuple(v.shape) for v in m.trainable_variables) for m in (ours, port)]
         assert sizes[0] == sizes[1]
         rng = np.random.default_rng(0)
         x, x_hat = rng.random((2, 3, 8, 8, 1), np.float32)
