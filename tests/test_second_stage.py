@@ -17,8 +17,9 @@ from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
 from training import run
 from training.calibrate import Pace, seconds_of
+from training.failures import RunFailed
 from training.plan import make_plan
-from training.train import TrainingDiverged, train
+from training.train import train
 
 SHAPE = (8, 8, 1)
 KAPPA = 4
@@ -147,7 +148,7 @@ def test_the_shared_first_stage_costs_time_once(tmp_path):
 
 def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):
     made = plan(tmp_path, ["two-stage-no-skip"])
-    with pytest.raises(TrainingDiverged, match="mnist-infogan-two-stage-trial0, whose first stage"):
+    with pytest.raises(RunFailed, match="mnist-infogan-two-stage-trial0, whose first stage"):
         run.share_first_stage(made, made.runs[1])
     run.share_first_stage(made, made.runs[0])  # the two-stage run trains its own
 

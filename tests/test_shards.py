@@ -19,14 +19,29 @@ class Runs:
     gathers: bool = True
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a run is to :func:`shards.shard`."""
+
+    name: str
+    model: str = "two-stage"
+    shares_first_stage: bool = False
+
+
 @pytest.mark.parametrize("n", [1, 3, 7, 12])
 def test_shards_are_disjoint_and_complete(n):
-    plan = Runs(tuple("abcdefghij"))
+    plan = Runs(tuple(map(Run, "abcdefghij")))
     parts = [shards.shard(plan, i, n) for i in range(1, n + 1)]
-    assert sorted(run for part in parts for run in part.runs) == list("abcdefghij")
+    assert sorted(run.name for part in parts for run in part.runs) == list("abcdefghij")
     assert max(len(p.runs) for p in parts) - min(len(p.runs) for p in parts) <= 1
     assert not any(part.gathers for part in parts)
-    assert shards.shard(plan, 2, 3).runs == ("b", "e", "h")
+    assert [run.name for run in shards.shard(plan, 2, 3).runs] == ["b", "e", "h"]
+
+
+def test_runs_that_need_each_other_are_not_spread():
+    plan = Runs((Run("a"), Run("b", "two-stage-no-skip", shares_first_stage=True)))
+    with pytest.raises(UserError, match="two-stage-no-skip: .* can't be spread with --shard"):
+        shards.shard(plan, 1, 2)
 
 
 def test_what_names_a_shard():

@@ -108,10 +108,11 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
         The paths of report.md and report.html; None for a shard.
 
     Raises:
-        UserError: if Ray is missing, no node is large enough, or runs did not finish: after all
+        UserError: if Ray is missing, runs depend on each other, no node is large enough, or runs did not finish: after all
             others did, and naming them.
     """
     ray = _ray()
+    shards.check_independent(plan, "--engine ray")
     from training.run import write_results
 
     plan = _absolute(plan)

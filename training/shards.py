@@ -40,11 +40,30 @@ def parse(text: str) -> tuple[int, int]:
     return i, n
 
 
+def check_independent(plan: Plan, option: str) -> None:
+    """Refuses to spread runs of which some go on from what another leaves.
+
+    Raises:
+        UserError: if the plan has an ablation of the second stage, naming ``option``.
+    """
+    dependent = sorted({s.model for s in plan.runs if s.shares_first_stage})
+    if dependent:
+        raise UserError(
+            f"{', '.join(dependent)}: an ablation needs its two-stage run's first stage and can't "
+            f"be spread with {option}: give it a command of its own with the same --out, "
+            f"without {option}."
+        )
+
+
 def shard(plan: Plan, i: int, n: int) -> Plan:
     """The i-th of n parts of a plan, i from 1; together they are the plan, each run once.
 
     Run by run in turn, so that a plan's long runs, which stand together, are spread evenly.
+
+    Raises:
+        UserError: if runs of the plan depend on each other.
     """
+    check_independent(plan, "--shard")
     return dataclasses.replace(plan, runs=plan.runs[i - 1 :: n], gathers=False)
 
 
