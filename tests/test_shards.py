@@ -40,7 +40,7 @@ def test_shards_are_disjoint_and_complete(n):
 
 def test_runs_that_need_each_other_are_not_spread():
     plan = Runs((Run("a"), Run("b", "two-stage-no-skip", shares_first_stage=True)))
-    with pytest.raises(UserError, match="two-stage-no-skip: .* can't be spread with --shard"):
+    with pytest.raises(UserError, match=r"two-stage-no-skip: .* can't be spread with --shard"):
         shards.shard(plan, 1, 2)
 
 

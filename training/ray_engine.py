@@ -108,8 +108,8 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
         The paths of report.md and report.html; None for a shard.
 
     Raises:
-        UserError: if Ray is missing, runs depend on each other, no node is large enough, or runs did not finish: after all
-            others did, and naming them.
+        UserError: if Ray is missing, runs depend on each other, no node is large enough, or runs
+            did not finish: after all others did, and naming them.
     """
     ray = _ray()
     shards.check_independent(plan, "--engine ray")
