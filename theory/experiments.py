@@ -291,8 +291,9 @@ def _latents(model: TwoStageVAE, x: np.ndarray, seed: int) -> dict:
 
 def joint_cell(cell: Cell, truth: GroundTruth, options: dict) -> dict:
     """Both stages trained in one go, for as many steps as both have apart."""
+    speed = options.get("speed", fitting.GAMMA_SPEED)
     model = vector.build_joint(
-        cell.d, cell.kappa, options["form"], seed=cell.seed, gamma_speed=fitting.GAMMA_SPEED
+        cell.d, cell.kappa, options["form"], seed=cell.seed, gamma_speed=speed
     )
     history = fitting.fit(model, _draws(cell, truth, fitting.POOL, 0), cell.steps)
     t, near = _references(cell, truth)
