@@ -49,6 +49,7 @@ LEVEL_CASES = (
     ("curved", "skewed", 3, 50, 5),
     ("curved", "hole", 1, 20, 3),
 )
+GRID_PAIRS = (("linear", 3), ("curved", 0), ("curved", 3), ("curved", 8))  # kappa - r
 DENSITY_CASES = (("skewed", 1), ("mixture", 1), ("mixture", 2), ("hole", 2))
 SPECIAL_GRID = (
     ("punctured-sphere", "gaussian", 2, 10, (2, 5)),
@@ -88,14 +89,13 @@ def plan(preset: str, seed: int = 0) -> list:
         for s in seeds[:1] if quick and case is not STAGE_CASES[0] else seeds:
             speed = STAGES_GAMMA_SPEED
             add("stages", *case, GRID_STEPS, s, second=SECOND_STEPS, speed=speed)
-    count = 0
-    for r in (1, 3, 8) if quick else (1, 2, 3, 5, 8):
-        for d in (20,) if quick else (10, 20, 50):
-            for manifold, extra in (("linear", (3,)), ("curved", (3,) if quick else (0, 3, 8))):
-                for more in extra:
-                    measure = MEASURES[count % len(MEASURES)]
-                    count += 1
-                    add("grid", manifold, measure, r, d, r + more, GRID_STEPS)
+    for i, r in enumerate((1, 3, 8) if quick else (1, 2, 3, 5, 8)):
+        for j, d in enumerate((20,) if quick else (10, 20, 50)):
+            pairs = (("linear", 3), ("curved", 3)) if quick else GRID_PAIRS
+            for k, (manifold, more) in enumerate(pairs):
+                # Every measure meets every r, d, manifold and kappa - r.
+                measure = MEASURES[(i + j + k) % len(MEASURES)]
+                add("grid", manifold, measure, r, d, r + more, GRID_STEPS)
     for manifold, measure, r, d, kappas in SPECIAL_GRID[2:4] if quick else SPECIAL_GRID:
         for kappa in kappas[-1:] if quick else kappas:
             add("grid", manifold, measure, r, d, kappa, GRID_STEPS)
