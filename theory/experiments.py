@@ -122,7 +122,8 @@ def _reconstruction(model, x: np.ndarray, seed: int) -> dict:
 
 def _learned(cell: Cell, truth: GroundTruth, noise: float = 0.0):
     """A VAE with learned gamma, trained, and held-out data."""
-    model = vector.build(cell.d, cell.kappa, seed=cell.seed, gamma_speed=fitting.GAMMA_SPEED)
+    speed = dict(cell.options).get("speed", fitting.GAMMA_SPEED)
+    model = vector.build(cell.d, cell.kappa, seed=cell.seed, gamma_speed=speed)
     history = fitting.fit(model, _draws(cell, truth, fitting.POOL, 0, noise), cell.steps)
     return model, history, _draws(cell, truth, HELD_OUT, 1, noise)
 

@@ -106,7 +106,7 @@ def densities(cells: Cells, path: Path) -> Path:
 
 def costs(cells: Cells, path: Path, window: tuple[float, float]) -> Path:
     """Cost against log10 gamma at fixed gammas, and local slopes in units of d - r."""
-    figure = _figure(9.6, 3.9)
+    figure = _figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
     for i, (cell, found) in enumerate(cells):
         x = np.array(found["log_gammas"]) / math.log(10)
@@ -121,8 +121,11 @@ def costs(cells: Cells, path: Path, window: tuple[float, float]) -> Path:
         axes.invert_xaxis()
     right.axhline(1, color=INK, lw=1, ls=":")
     right.set_ylim(0, 1.6)
-    left.set_ylim(-8, 3)
-    _legend(left, loc="lower left")
+    left.set_ylim(-7, 3)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False,
+        fontsize=8.5, labelcolor=INK,
+    )  # fmt: skip
     _dress(left, "Cost per superfluous ambient dimension", "log10 g", "cost / (d - r), nats")
     _dress(right, "Its slope; theory: 1", "log10 g", "slope / (d - r)")
     return _write(figure, path)
@@ -174,7 +177,8 @@ def reconstruction(cells: Cells, path: Path) -> Path:
         left.plot(NOISE_FACTORS, found["relative_error_by_factor"], color=colour, lw=0.8, alpha=0.7)
         relative_gamma = math.exp(found["log_gamma"]) / found["spread"]
         right.plot(relative_gamma, found["relative_error"], "o", color=colour, ms=4)
-        right.plot(relative_gamma, max(found["moved_by_inactive"], 1e-6), "x", color=colour, ms=4)
+        if cell["kappa"] > cell["r"]:
+            right.plot(relative_gamma, found["moved_by_inactive"], "x", color=colour, ms=4)
     for r, colour in colours.items():
         left.plot([], [], color=colour, label=f"r = {r}")
     left.set_ylim(bottom=0)
@@ -194,7 +198,7 @@ def dimensions(cells: Cells, path: Path) -> Path:
     left, right = figure.subplots(1, 2)
     for i, (_, found) in enumerate(cells):
         values = np.array(found["variances"])
-        left.scatter(values, np.full(values.size, i), s=5, c=np.where(values < 0.5, 1, 0),
+        left.scatter(values, np.full(values.size, i), s=9, c=np.where(values < 0.5, 1, 0),
                      cmap=_two_colours(), vmin=0, vmax=1, lw=0)  # fmt: skip
     left.axvline(0.5, color=MUTED, lw=1, ls=":")
     left.set_yticks([])
