@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import threading
 import time
 
 import keras
 import numpy as np
 import pytest
 
-from evaluate import random_network
 from experiments.errors import UserError
-from training import ray_engine, run
+from training import ray_engine
 from training.plan import make_plan
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-ray.txt")
@@ -62,9 +63,7 @@ def weights(folder):
     return keras.saving.load_model(folder / "model" / "first.keras").get_weights()
 
 
-def test_a_lost_nodes_run_is_retried_and_ends_the_same(tmp_path, cluster, monkeypatch, capsys):
-    import threading
-
+def test_a_lost_nodes_run_is_retried_and_ends_the_same(tmp_path, cluster):
     plan = small_plan(tmp_path / "ray")
     victim = plan.folder(plan.runs[0])
     lost = []
@@ -86,11 +85,11 @@ def test_a_lost_nodes_run_is_retried_and_ends_the_same(tmp_path, cluster, monkey
     found = json.loads((plan.out / "results.json").read_text())
     assert {(r["trial"], r["status"]) for r in found} == {(0, "ok"), (1, "ok")}
 
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
+    # On as many cores, which decide in what order sums are made.
     straight = small_plan(tmp_path / "straight")
-    run.execute(straight, straight.runs[0], random_network())
+    straight = dataclasses.replace(straight, runs=straight.runs[:1])
+    ray_engine.run_plan(straight, cores=1)
+    assert len(nodes_of(straight.folder(straight.runs[0]))) == 1
     for a, b in zip(weights(victim), weights(straight.folder(straight.runs[0])), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -76,7 +76,7 @@ def _work(plan: Plan, settings: RunSettings, probe: Path, cores: int, node: str)
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        print(f"Node {node}, {platform.node()}, {cores} cores")
+        print(f"\nNode {node}, {platform.node()}, {cores} cores")  # a lost run's last line is open
         import tensorflow as tf
 
         from training.run import execute
