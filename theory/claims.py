@@ -1,6 +1,6 @@
 """The paper's claims: what each says, what should be measured if it holds, and what was measured.
 
-Every threshold is a constant here, fixed before the full grid was run. A claim is "shown" if the
+Every threshold is a constant here, fixed after pilot trainings and before the full grid was run. A claim is "shown" if the
 fraction of its findings that is required is as expected; the others stand in the table as they are.
 "Not shown at this budget" says that these trainings do not show it, not that it is false.
 """
@@ -250,8 +250,8 @@ def gamma_claim(levels: Cells, noises: Cells, folder: Path) -> Claim:
         "3",
         "A smaller gamma always lowers the optimal cost",
         "With gamma fixed, the cost at its optimum is lower for every smaller gamma; so a learned "
-        "gamma goes to zero. (With noise of standard deviation s in the data, r = d in truth, and "
-        "gamma goes to s.)",
+        "gamma goes to zero. (With noise of standard deviation s the data fill all of R^d; with "
+        "kappa below d, g then stops at s.)",
         "Gamma held at values from 1 to 0.001, from large to small, the networks trained at each. "
         "The claim is about optimal networks: where these networks' own error exceeds g, the "
         "measured cost rises again. A linear map is exact in them and has to follow down to "
