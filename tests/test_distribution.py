@@ -51,6 +51,8 @@ def test_what_can_not_be_divided_is_refused():
         distribution.check(settings.replace(batch_size=33), TwoReplicas)
     with pytest.raises(UserError, match="the objective of wae-mmd depends on the batch as a whole"):
         distribution.check(settings.replace(model="wae-mmd"), TwoReplicas)
+    with pytest.raises(UserError, match="statistic of whole batches"):
+        distribution.check(settings.replace(gamma="optimal"), TwoReplicas)
 
 
 @pytest.mark.parametrize("config", ["", "{}", '{"cluster": {"worker": []}}'])

@@ -74,6 +74,11 @@ def check(settings: RunSettings, strategy: tf.distribute.Strategy | None) -> Non
             f"{settings.name}: the objective of {settings.model} depends on the batch as a whole; "
             "run it on one device, without --distribute."
         )
+    if settings.gamma == "optimal":
+        raise UserError(
+            f"{settings.name}: the optimal gamma is a statistic of whole batches; run it on one "
+            "device, without --distribute."
+        )
 
 
 def several_workers(strategy: tf.distribute.Strategy | None) -> bool:
