@@ -71,8 +71,9 @@ def test_identical_sets(kind):
     x = np.random.default_rng(0).normal(5.0, 1.0, (80, 40)).astype(kind)
     got = prdc(x, x.copy(), k=3, density_k=4, block_size=32)
     assert (got.precision, got.recall, got.coverage) == (1.0, 1.0, 1.0)
-    # A ball holds its own centre and 4 neighbours: 5 / 4, but for rounding at the edge.
-    assert got.density == pytest.approx(5 / 4, abs=0.02)
+    # A ball holds its own centre and 4 neighbours: 5 / 4. The outermost lies on its edge, and in
+    # float32 rounding, which depends on the block's shape, may leave it out.
+    assert (1.0 if kind is np.float32 else 5 / 4 - 0.02) <= got.density <= 5 / 4
 
 
 @settings(max_examples=20, deadline=None)
