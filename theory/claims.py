@@ -1,8 +1,8 @@
 """The paper's claims: what each says, what should be measured if it holds, and what was measured.
 
 Every threshold is a constant here, fixed after pilot trainings and before the full grid was run. A
-claim is "shown" if the fraction of its findings that is required is as expected; the others stand in
-the table as they are.
+claim is "shown" if the fraction of its findings that is required is as expected; the others stand
+in the table as they are.
 "Not shown at this budget" says that these trainings do not show it, not that it is false.
 """
 
