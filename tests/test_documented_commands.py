@@ -20,9 +20,10 @@ import pytest
 
 import reproduce_paper
 from tests.conftest import ROOT
+from theory import run as theory_run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NEEDS = {"docker", "network", "gpu", "server"}
+NEEDS = {"cluster", "docker", "network", "gpu", "server"}
 SHELL = {"sh", "bash", "shell", "console"}
 PYTHON = {"python", "py"}
 NO_CODE = {"", "bibtex", "json", "text", "yaml", "latex", "dockerfile", "protobuf"}
@@ -88,8 +89,10 @@ def check_command(words: list[str], targets: set[str]) -> None:
             program = words[0]
     if program == "reproduce_paper.py":
         options = reproduce_paper.parser().parse_args(words[1:])
-        plan = reproduce_paper.plan_of(options, "")
-        assert plan.runs
+        if options.theory:
+            assert theory_run.plan(options.preset)
+        elif options.merge is None:  # what is merged has to be there
+            assert reproduce_paper.plan_of(options, "").runs
     elif program == "pip":
         files = [w for flag, w in itertools.pairwise(words) if flag == "-r"]
         assert files, "pip install of packages needs the network: say so"
