@@ -28,6 +28,15 @@ def send(number):
     raise AssertionError("the signal did not arrive")
 
 
+@pytest.fixture
+def heeded_ctrl_c():
+    """Python's own handler: a shell starts jobs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals(monkeypatch, capsys, number, code):
     before = signal.getsignal(number)
