@@ -104,8 +104,9 @@ def results(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_several_devices_end_like_one(results, kind):
     # The second stage is trained on the first's posteriors: Adam takes the rounding errors in the
-    # gradients of biases before batch normalisation, which ought to be zero, for directions.
-    for stage, rtol in (("first", 1e-5), ("second", 2e-3)):
+    # gradients of biases before batch normalisation, which ought to be zero, for directions. On one
+    # device batch normalisation is the fused kernel, whose sums are rounded otherwise.
+    for stage, rtol in (("first", 1e-4), ("second", 2e-3)):
         one, two = (
             History(results / k / f"history-{stage}.csv").columns() for k in ("single", kind)
         )
