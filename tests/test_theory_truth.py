@@ -110,8 +110,8 @@ def test_the_priors_nodes_are_a_standard_normal(kappa):
     z, weights = density.prior_nodes(kappa)
     assert z.shape[1] == kappa
     assert weights.sum() == pytest.approx(1)
-    np.testing.assert_allclose(weights @ z, 0, atol=1e-6)
-    np.testing.assert_allclose((z * weights[:, None]).T @ z, np.eye(kappa), atol=1e-3)
+    np.testing.assert_allclose(weights @ z, 0, atol=1e-3)
+    np.testing.assert_allclose((z * weights[:, None]).T @ z, np.eye(kappa), atol=2e-3)
 
 
 def test_quadrature_gives_the_density_of_a_linear_decoder():

@@ -76,11 +76,7 @@ def _verdict(shown: bool) -> str:
 
 
 def _setting(cell: dict) -> str:
-    extra = "".join(
-        f", {key} {cell[key]:g}" if key == "noise" else f", {cell[key]}"
-        for key in ("noise", "form")
-        if key in cell
-    )
+    extra = "".join(f", {key} {cell[key]}" for key in ("noise", "form", "start") if key in cell)
     return f"{figures.label(cell)}, kappa={cell['kappa']}{extra}, seed {cell['seed']}"
 
 
@@ -133,21 +129,54 @@ def density_claim(cells: Cells, folder: Path) -> Claim:
             last < KL_BELOW and last < first and last <= excess + BOUND_SLACK,
         )
 
-    return _claim(
+    findings = _judge("1", cells, judge)
+    sound = _sound(cells)
+    best: dict[tuple, tuple[float, Finding]] = {}
+    for (cell, found), finding in zip(cells, findings, strict=True):
+        case = (figures.label(cell), cell["kappa"], cell["seed"])
+        cost = math.inf if "error" in found else found["checks"][-1]["cost"]
+        if case not in best or cost < best[case][0]:
+            best[case] = (cost, finding)
+    good = sum(finding.verdict == SHOWN for _, finding in best.values())
+    other = sum(finding.verdict != SHOWN for finding in findings) - (len(best) - good)
+    return Claim(
         "1",
         "r = d: the VAE recovers the density",
         "If the data have a density on all of R^d (r = d), a VAE with Gaussian encoder and decoder "
         "and kappa >= r can recover it: at the optimum of the cost, p(x) is the true density.",
-        "Densities on R^1 and R^2 that are not Gaussian; kappa = r and kappa = r + 1. The VAE's "
-        "density is integrated over z by quadrature and compared with the true one as training "
-        "goes on. As a check on both, KL(true | VAE) may not exceed the cost less the entropy of "
-        "the data, which bounds it from above.",
-        _judge("1", cells, judge),
-        [("Densities, and their divergence over training",
-          figures.densities(_sound(cells), folder / "claim1.png"))]
-        if _sound(cells)
-        else [],
+        "Densities on R^1 and R^2 that are not Gaussian; kappa = r and kappa = r + 1; two starts, "
+        "log g = 0 and log g = -1. The VAE's density is integrated over z by quadrature and "
+        "compared with the true one as training goes on. The claim is about the optimum, so of the "
+        "two starts the one that ends at the lower cost decides; the other is shown as well. As a "
+        "check on both instruments, KL(true | VAE) may not exceed the cost less the entropy of the "
+        "data, which bounds it from above.",
+        tuple(findings),
+        _verdict(bool(best) and good == len(best)),
+        f"{good} of {len(best)} densities are recovered from the start with the lower cost (all "
+        f"are required); {other} of the other starts are not as expected.",
+        (("Densities, and their divergence over training (the start with the lower cost)",
+          figures.densities(_cheapest(sound), folder / "claim1.png")),) if sound else (),
+        (COLLAPSE,) if any(f["active"] == 0 for _, f in sound) else (),
     )  # fmt: skip
+
+
+COLLAPSE = (
+    "Where no dimension is active, training has collapsed: g has gone to the data's own standard "
+    "deviation, every posterior is the prior, and the VAE's density is the Gaussian with the "
+    "data's mean and variance. For a ring, which has the same variance in every direction, that "
+    "point is stationary, and from g = 1 it lies on the way. Its cost is higher than the other "
+    "start's: a local optimum, against which the theorem has nothing to say."
+)
+
+
+def _cheapest(cells: Cells) -> list[tuple[dict, dict]]:
+    """Of the cells of one ground truth and kappa the one that ended at the least cost."""
+    best: dict[tuple, tuple[dict, dict]] = {}
+    for cell, found in cells:
+        case = (figures.label(cell), cell["kappa"], cell["seed"])
+        if case not in best or found["checks"][-1]["cost"] < best[case][1]["checks"][-1]["cost"]:
+            best[case] = (cell, found)
+    return list(best.values())
 
 
 def _controls(cell: dict) -> bool:
@@ -237,6 +266,7 @@ def gamma_claim(levels: Cells, noises: Cells, folder: Path) -> Claim:
         )
 
     pictures = []
+    findings = _judge("3", levels, judge_levels) + _judge("3", noises, judge_noise)
     if _sound(levels):
         pictures.append(
             ("Cost at fixed gammas; grey: the window in which slopes are fitted",
@@ -259,9 +289,21 @@ def gamma_claim(levels: Cells, noises: Cells, folder: Path) -> Claim:
         "g = 0.001, a curved one, learned up to some thousandths, to 0.01. A Gaussian on a linear "
         "manifold has its optimal cost in closed form. Then gamma is learned on data with known "
         "noise.",
-        _judge("3", levels, judge_levels) + _judge("3", noises, judge_noise),
+        findings,
         pictures,
+        (ABOVE_PRECISION,) if any(f.verdict == NOT_SHOWN for f in findings[: len(levels)]) else (),
     )
+
+
+STILL_FALLING = (
+    "The error is of the order of g, and where it is too large g is still on its way down, which "
+    "its pace allows it to do by 0.001 a step in log g; docs/theory.md has the same cells trained "
+    "for longer. Closed manifolds with kappa = r are another matter: they have to be cut somewhere."
+)
+ABOVE_PRECISION = (
+    "Where the cost rises again, the networks' error has become larger than g: that is training's "
+    "limit, not the optimum's; docs/theory.md has the same cell trained for longer."
+)
 
 
 def reconstruction_claim(cells: Cells, folder: Path) -> Claim:
@@ -278,6 +320,8 @@ def reconstruction_claim(cells: Cells, folder: Path) -> Claim:
         )
 
     sound = _sound(cells)
+    findings = _judge("4", cells, judge)
+    late = any(f.verdict == NOT_SHOWN for f in findings)
     return _claim(
         "4",
         "Reconstruction is perfect, whatever the encoder's noise",
@@ -287,10 +331,11 @@ def reconstruction_claim(cells: Cells, folder: Path) -> Claim:
         "Every cell of claim 5's grid with kappa >= r: held-out x, one z ~ q(z|x) each, root mean "
         "squared error of x_hat. The superfluous coordinates alone are redrawn with their full "
         "noise, and the change of x_hat is measured. In the picture the noise is scaled by 0 to 4.",
-        _judge("4", cells, judge),
+        findings,
         [("Reconstruction errors", figures.reconstruction(sound, folder / "claim4.png"))]
         if sound
         else [],
+        (STILL_FALLING,) if late else (),
         required=REQUIRED,
     )
 
@@ -424,19 +469,27 @@ def joint_claim(stages: Cells, joints: Cells, folder: Path) -> Claim:
         )
 
     both = _sound(stages) and _sound(joints)
+    findings = _judge("7", joints, judge)
+    passing = {
+        cell["form"] for (cell, _), f in zip(joints, findings, strict=True) if f.verdict != SHOWN
+    }
     return _claim(
         "7",
         "Training both stages in one go does not help",
         "Fused into one deeper VAE, or trained together on the sum of both costs, the two stages "
         "give about the first stage's quality: the pull of (d - r) log g is on all weights at "
         "once, and the measure is left to itself again.",
-        "Claim 2's cases with the same networks, as many steps as both stages have apart, and the "
-        "same test.",
-        _judge("7", joints, judge),
+        "Claim 2's curve with the same networks, as many steps as both stages have apart, and the "
+        "same test. This claim is no theorem: the paper found it on images.",
+        findings,
         [("Energy distance from the true measure, a dot a seed",
           figures.joint(_sound(stages), _sound(joints), folder / "claim7.png"))]
         if both
         else [],
+        (f"Here the {' and '.join(sorted(passing))} form comes as near to the truth as the stages "
+         "apart, or passes the test: on a manifold this small both costs can be met at once.",)
+        if passing
+        else (),
     )  # fmt: skip
 
 
@@ -461,9 +514,10 @@ def too_few_claim(cells: Cells, folder: Path) -> Claim:
         "With too few latent dimensions it fails, visibly",
         "The theorems need kappa >= r. With fewer, x cannot be reconstructed from z, and gamma "
         "cannot go to zero.",
-        "kappa below r: gamma stops where the reconstruction error does (for linear data at "
-        "probabilistic PCA's), and no dimension is superfluous. Both signs can be seen without "
-        "knowing r: all of kappa active means that kappa may be too small.",
+        "kappa below r: g stops where the reconstruction error does, and no dimension is "
+        "superfluous. A linear network would stop at probabilistic PCA's g; these bend their few "
+        "dimensions through the manifold and get somewhat below, not near zero. Both signs can be "
+        "seen without knowing r: all of kappa active means that kappa may be too small.",
         _judge("kappa < r", few, judge),
         [("Learned g; dotted: the g that linear networks would reach",
           figures.too_few(_sound(cells), folder / "too_few.png"))]

@@ -198,7 +198,8 @@ class _DensityChecks(keras.callbacks.Callback):
 
 def density_cell(cell: Cell, truth: GroundTruth, options: dict) -> dict:
     """r = d: the divergence of the model's density from the true one as training goes on."""
-    model = vector.build(cell.d, cell.kappa, seed=cell.seed)
+    start = options.get("start", 0.0)
+    model = vector.build(cell.d, cell.kappa, seed=cell.seed, initial_log_gamma=start)
     chunks = cell.steps // fitting.CHUNK
     when = {max(1, round(chunks * f)) for f in (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)}
     checks = _DensityChecks(model, truth, _draws(cell, truth, HELD_OUT, 1), when)

@@ -36,7 +36,7 @@ def _dress(axes, title: str, xlabel: str = "", ylabel: str = "") -> None:
     axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK)
     axes.set_xlabel(xlabel, fontsize=9, color=MUTED)
     axes.set_ylabel(ylabel, fontsize=9, color=MUTED)
-    axes.tick_params(colors=MUTED, labelsize=8.5)
+    axes.tick_params(which="both", colors=MUTED, labelsize=8.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
 
@@ -185,7 +185,8 @@ def reconstruction(cells: Cells, path: Path) -> Path:
     _legend(left)
     right.plot([], [], "o", color=MUTED, ms=4, label="error of x_hat(z), z ~ q(z|x)")
     right.plot([], [], "x", color=MUTED, ms=4, label="moved by redrawing inactive z")
-    right.set(xscale="log", yscale="log")
+    right.set_yscale("log")
+    right.set_xlim(left=0)
     _legend(right)
     _dress(left, "Error as the encoder's noise is scaled", "times sd_z", "rms error / spread")
     _dress(right, "Error against learned g", "g / spread", "relative to spread")

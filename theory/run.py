@@ -51,6 +51,7 @@ LEVEL_CASES = (
 )
 GRID_PAIRS = (("linear", 3), ("curved", 0), ("curved", 3), ("curved", 8))  # kappa - r
 DENSITY_CASES = (("skewed", 1), ("mixture", 1), ("mixture", 2), ("hole", 2))
+DENSITY_STARTS = (0.0, -1.0)  # log g at the start
 SPECIAL_GRID = (
     ("punctured-sphere", "gaussian", 2, 10, (2, 5)),
     ("punctured-sphere", "skewed", 3, 20, (3, 6)),
@@ -100,9 +101,11 @@ def plan(preset: str, seed: int = 0) -> list:
         for kappa in kappas[-1:] if quick else kappas:
             add("grid", manifold, measure, r, d, kappa, GRID_STEPS)
     for measure, r in DENSITY_CASES[1::2] if quick else DENSITY_CASES:
-        for kappa in (r, r + 1):
+        for kappa in (r + 1,) if quick else (r, r + 1):
             steps = DENSITY_STEPS // 2 if quick else DENSITY_STEPS
-            add("density", "identity", measure, r, r, kappa, steps)
+            for start in DENSITY_STARTS:
+                more = {"start": start} if start else {}
+                add("density", "identity", measure, r, r, kappa, steps, **more)
     for manifold, r, d in (("linear", 3, 10), ("curved", 3, 20)):
         for kappa in (2, 3) if quick else (1, 2, 3):
             add("few", manifold, "gaussian", r, d, kappa, GRID_STEPS)
