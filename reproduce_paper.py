@@ -20,10 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# NumPy's threads spin while they wait: beside TensorFlow's they cost six times what they save.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 from experiments import presets
 from experiments.errors import UserError

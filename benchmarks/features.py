@@ -19,8 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 OURS = "this repository"
 PEERS = ("pytorch-fid", "torch-fidelity")

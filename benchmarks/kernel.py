@@ -13,8 +13,10 @@ import tracemalloc
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 OURS, TFGAN, WHOLE = "this repository, blocks of 1,000", "TF-GAN", "NumPy, one matrix of everything"
 

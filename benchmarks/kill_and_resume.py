@@ -26,11 +26,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would not survive the fork
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 import keras
 import numpy as np

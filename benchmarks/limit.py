@@ -18,7 +18,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 ADAM_PASSES = 7  # reads weight, gradient, two moments; writes weight, two moments
 

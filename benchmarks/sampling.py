@@ -14,10 +14,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+from experiments import environment
+
+os.environ.update(environment.missing())
 
 import numpy as np
 import tensorflow as tf
