@@ -17,12 +17,13 @@ import statistics
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments import environment
 
 os.environ.update(environment.missing())
+
+ROOT = Path(__file__).resolve().parent.parent
 
 OURS = "this repository"
 PEERS = ("pytorch-fid", "torch-fidelity")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import features, first_stage, frechet, kernel, limit, second_stage, timing
+from benchmarks import batching, features, first_stage, frechet, kernel, limit, second_stage, timing
 from benchmarks.timing import Timing
 from benchmarks.worker import Worker
 
@@ -148,3 +148,23 @@ def test_a_worker_answers_and_one_that_ends_says_so():
     worker.close()
     with pytest.raises(Worker.Ended, match="exit status 3"):
         Worker([sys.executable, "-c", "raise SystemExit(3)"], calls=1)
+
+
+def test_batching_settings_have_schedulers_of_their_own():
+    config = batching.parameters()
+    assert config["max_batch_size"] == 256
+    assert config["batch_timeout_micros"] == 2_000
+
+    def double(u):
+        return 2.0 * u
+
+    apart = batching.Setting(double, None, "apart").serve(4, 12)
+    assert apart.together == 1.0
+    # A batch is full when all 4 clients wait, long before its time is up.
+    patient = {**config, "max_batch_size": 4, "batch_timeout_micros": 60_000_000}
+    served = batching.Setting(double, patient, "patient").serve(4, 12)
+    assert served.together == 4.0
+    assert len(served.latencies) == 12
+    # In the same process one that lets nobody wait: a single client would never fill a batch of 4.
+    hasty = {**patient, "batch_timeout_micros": 0}
+    assert batching.Setting(double, hasty, "hasty").serve(1, 3).together == 1.0
