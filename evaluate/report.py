@@ -18,16 +18,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from evaluate.formats import Table, escape_markdown, numeric_columns, to_markdown
 from evaluate.tables import (
     Record,
-    Table,
     all_tables,
     data_label,
-    escape_markdown,
     is_smoke,
     method_label,
-    numeric_columns,
-    to_markdown,
     write_tables,
 )
 from experiments import paper, presets

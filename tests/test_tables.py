@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluate import tables
-from evaluate.tables import Table, extra_table, fid_table, kid_table, mmd_table, smoke_table
+from evaluate import formats, tables
+from evaluate.formats import Table
+from evaluate.tables import extra_table, fid_table, kid_table, mmd_table, smoke_table
 from experiments import paper
 
 SMOKE = {
@@ -261,7 +262,7 @@ def test_smoke_scores_are_never_called_fid_or_kid(record):
     assert list(built) == ["smoke-paper"]
     header = built["smoke-paper"].header
     assert not {"FID", "KID", "Paper", "Ours", "Difference", "Within 2 std"} & set(header)
-    text = tables.to_markdown(built["smoke-paper"])
+    text = formats.to_markdown(built["smoke-paper"])
     assert "12.6" not in text
     assert not re.search(r"\b[FK]ID\b", text)
 
@@ -492,14 +493,14 @@ HOSTILE = Table(
 
 def test_markdown_has_the_same_columns_in_every_line():
     for table in (HOSTILE, fid_table([made_up()], "paper"), smoke_table([], "paper")):
-        lines = [x for x in tables.to_markdown(table).splitlines() if x.startswith("|")]
+        lines = [x for x in formats.to_markdown(table).splitlines() if x.startswith("|")]
         assert len(lines) == len(table.rows) + 2
         assert {len(re.findall(r"(?<!\\)\|", x)) for x in lines} == {len(table.header) + 1}
-    assert "<script" not in tables.to_markdown(HOSTILE)
+    assert "<script" not in formats.to_markdown(HOSTILE)
 
 
 def test_csv_parses_back_with_numbers_apart_and_notes():
-    got = list(csv.DictReader(io.StringIO(tables.to_csv(HOSTILE))))
+    got = list(csv.DictReader(io.StringIO(formats.to_csv(HOSTILE))))
     assert list(got[0]) == ["A|B", "N_1", "N_1 std", "Notes"]
     assert got[0]["A|B"] == "a|b c \\ ~ ^ $x$ #"
     assert (got[0]["N_1"], got[0]["N_1 std"]) == ("12.6", "1.5")
@@ -509,7 +510,7 @@ def test_csv_parses_back_with_numbers_apart_and_notes():
         "N_1 std": "",
         "Notes": "one, \"two\", 'three'",
     }
-    lines = list(csv.reader(io.StringIO(tables.to_csv(fid_table([made_up()], "paper")))))
+    lines = list(csv.reader(io.StringIO(formats.to_csv(fid_table([made_up()], "paper")))))
     assert len({len(line) for line in lines}) == 1
     assert len(lines) == 57
 
@@ -528,14 +529,14 @@ def assert_balanced(latex: str) -> None:
 
 def test_latex_is_balanced_and_escaped():
     for table in (HOSTILE, fid_table([made_up()], "paper"), kid_table([made_up()], "standard")):
-        latex = tables.to_latex(table)
+        latex = formats.to_latex(table)
         assert_balanced(latex)
         body = latex[latex.index("\\toprule") : latex.index("\\bottomrule")]
         lines = [x for x in body.splitlines() if x.endswith(r"\\")]
         assert len(lines) == len(table.rows) + 1
         columns = {len(re.findall(r"(?<!\\)&", x)) for x in lines}
         assert columns == {len(table.header) - 1}
-    latex = tables.to_latex(HOSTILE)
+    latex = formats.to_latex(HOSTILE)
     assert r"\caption{Made-up \& \textless{}b\textgreater{}50\%" in latex
     assert r"12.6 $\pm$ 1.5" in latex
     assert "$-$1.0" in latex
@@ -545,11 +546,11 @@ def test_latex_is_balanced_and_escaped():
 @settings(max_examples=60, deadline=None)
 def test_any_text_keeps_the_structure(a, b):
     table = Table(a, ("x", "y"), ((a, b), (b, a)), (a, b))
-    assert_balanced(tables.to_latex(table))
-    lines = [x for x in tables.to_markdown(table).splitlines() if x.startswith("| ")]
+    assert_balanced(formats.to_latex(table))
+    lines = [x for x in formats.to_markdown(table).splitlines() if x.startswith("| ")]
     for line in lines[:4]:
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
-    lines = list(csv.reader(io.StringIO(tables.to_csv(table), newline="")))
+    lines = list(csv.reader(io.StringIO(formats.to_csv(table), newline="")))
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
 
@@ -561,7 +562,7 @@ def test_numbers_align_right_and_failures_do_not_hinder():
         ("-1.2e-05", "", "", ""),
     )
     table = Table("t", ("n", "mixed", "empty", "trials"), cells, ())
-    assert tables.numeric_columns(table) == (True, False, False, True)
+    assert formats.numeric_columns(table) == (True, False, False, True)
 
 
 # Files.

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import evaluate
-from evaluate.tables import Table, escape_markdown, to_markdown
+from evaluate.formats import Table, escape_markdown, to_markdown
 from experiments.files import write_atomically
 from theory.claims import SHOWN, Claim
 
