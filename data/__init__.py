@@ -6,11 +6,12 @@
 
 from data.cache import cache_dir
 from data.loading import digest, load, missing, source
-from data.pipeline import batches, steps_per_epoch
+from data.pipeline import REAL_SEED, batches, select_real, stacks, steps_per_epoch
 from data.registry import IMAGE_SHAPES, SPECS, SPLITS, Remote, Spec, spec
 
 __all__ = [
     "IMAGE_SHAPES",
+    "REAL_SEED",
     "SPECS",
     "SPLITS",
     "Remote",
@@ -20,7 +21,9 @@ __all__ = [
     "digest",
     "load",
     "missing",
+    "select_real",
     "source",
     "spec",
+    "stacks",
     "steps_per_epoch",
 ]

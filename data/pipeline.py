@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import tensorflow as tf
 
+REAL_SEED = 0  # which test images, and in which order: the same for all trials
 PREFETCH = 4  # batches made ahead; gathering one takes far less than a training step
 
 
@@ -26,6 +30,15 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
             f"{n} examples do not fill one batch of {batch_size}; choose a smaller batch size"
         )
     return n // batch_size
+
+
+def select_real(images: np.ndarray, n: int) -> np.ndarray:
+    """``n`` of the test images, or all if there are fewer, in a seeded random order.
+
+    Kernel distances are averaged over blocks, so the order must carry no information.
+    """
+    order = np.random.default_rng(REAL_SEED).permutation(len(images))
+    return images[order[:n]]
 
 
 def batches(
@@ -93,3 +106,21 @@ def batches(
     options = tf.data.Options()
     options.deterministic = True
     return indices.map(gather).prefetch(PREFETCH).with_options(options)
+
+
+def stacks(
+    array: np.ndarray, batch_size: int, seed: int, per_call: int, start_epoch: int = 0
+) -> Iterator[tuple[np.ndarray]]:
+    """Endless shuffled batches without TensorFlow, ``per_call`` of them stacked in one array.
+
+    An element is ``(stack,)``, the stack ``(per_call, batch_size, ...)``; the last one of an epoch
+    is shorter if need be. Epoch e visits the examples in a permutation that depends on (seed, e)
+    alone (another one than ``batches``'), without the incomplete last batch. Raises UserError if
+    there is less than one batch.
+    """
+    steps = steps_per_epoch(len(array), batch_size)
+    for epoch in itertools.count(start_epoch):
+        order = np.random.default_rng([seed, epoch]).permutation(len(array))
+        rows = order[: steps * batch_size].reshape(steps, batch_size)
+        for start in range(0, steps, per_call):
+            yield (array[rows[start : start + per_call]],)

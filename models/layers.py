@@ -183,9 +183,7 @@ class GaussianSampler(keras.layers.Layer):
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def build(self, input_shape):
-        self.built = True
+        self.built = True  # nothing depends on the inputs' shapes
 
     def call(self, mu, sd):
         return mu + sd * _noise(ops.shape(mu), mu.dtype, self.seed_generator)

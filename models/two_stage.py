@@ -42,6 +42,10 @@ class LatentVAE(VAE):
         # A second stream: the noise that makes z must not be the noise that makes u.
         self.latent_sampler = GaussianSampler(seed=None if seed is None else seed + 1)
 
+    @property
+    def observed_rank(self) -> int:
+        return 3  # (batch, 2, kappa)
+
     def scale(self, z):
         """z as it is: latent variables have no range to bring to [0, 1]."""
         return ops.cast(z, self.compute_dtype)

@@ -165,6 +165,11 @@ class VAE(keras.Model):
         """The decoder's noise, a standard deviation in units of x."""
         return math.exp(float(self.log_gamma))
 
+    @property
+    def observed_rank(self) -> int:
+        """Number of axes of a batch as :meth:`observe` takes it."""
+        return len(self.encoder.input_shape)
+
     def scale(self, images):
         """Images ``(batch, h, w, c)``, uint8 0 to 255, as x in [0, 1]."""
         return ops.cast(images, self.compute_dtype) / 255.0

@@ -14,7 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import data
 import models
+from models import vector
 from models.optimizer import adam
 
 IMAGE_SHAPE = (8, 8, 1)
@@ -51,7 +53,32 @@ def history(model, array) -> dict:
     return {"train": fitted.history, "test": tested}
 
 
+def weights_after(stacked: bool) -> list[np.ndarray]:
+    """A model's weights after two epochs of its own noise, step by step or in stacks of 3 and 1.
+
+    By plain gradient descent: Adam would make steps of rounding where a gradient vanishes.
+    """
+    model = vector.build(5, LATENT_DIM, seed=1)
+    model.compile(optimizer=keras.optimizers.SGD(1e-3))
+    x = np.random.default_rng(1).normal(size=(4 * BATCH, 5)).astype("float32")
+    elements = data.stacks(x, BATCH, seed=3, per_call=3 if stacked else 1)
+    if not stacked:
+        elements = ((stack[0],) for (stack,) in elements)
+    steps = 2 if stacked else 4
+    model.fit(elements, steps_per_epoch=steps, epochs=2, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def _largest_difference(some, others) -> float:
+    pairs = zip(some, others, strict=True)
+    return max(float(np.abs(a.astype(float) - b).max(initial=0.0)) for a, b in pairs)
+
+
 def main(folder: Path) -> None:
+    start = vector.build(5, LATENT_DIM, seed=1).get_weights()
+    stacked, single = weights_after(stacked=True), weights_after(stacked=False)
+    differences = [_largest_difference(stacked, other) for other in (single, start)]
+    (folder / "stacked.json").write_text(json.dumps(differences))
     for weights in sorted(folder.glob("weights-*.npz")):
         method = weights.stem.removeprefix("weights-")
         with np.load(weights) as stored:

@@ -34,10 +34,11 @@ def curves(tmp_path_factory):
         check=True,
         capture_output=True,
     )
-    return {
+    found = {
         method: (on_tensorflow[method], json.loads((folder / f"loss-{method}.json").read_text()))
         for method in METHODS
     }
+    return found | {"stacked": json.loads((folder / "stacked.json").read_text())}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -54,13 +55,18 @@ def test_curves_agree(curves, method):
 
 def test_curves_move(curves):
     """Equal curves would say little if nothing were trained."""
-    for on_tensorflow, _ in curves.values():
+    for on_tensorflow, _ in map(curves.get, METHODS):
         reconstruction = on_tensorflow["train"]["reconstruction"]
         assert reconstruction[-1] < reconstruction[0]
 
 
 def test_jax_does_without_tensorflow(curves):
-    assert not any(on_jax["tensorflow_imported"] for _, on_jax in curves.values())
+    assert not any(curves[method][1]["tensorflow_imported"] for method in METHODS)
+
+
+def test_several_steps_in_one_call_are_the_same_steps(curves):
+    apart, moved = curves["stacked"]
+    assert apart < 1e-6 < 1e-3 < moved
 
 
 def test_export_says_that_it_needs_tensorflow(monkeypatch, tmp_path):

@@ -17,7 +17,7 @@ import data
 import reproduce_paper
 from experiments import presets
 from models.networks import dense
-from training import callbacks, run
+from training import checkpoints, run
 from training import train as training
 
 METHODS = ["vae-learned-gamma", "vae-flow", "wae-mmd", "two-stage", "two-stage-fixed-z"]
@@ -33,7 +33,7 @@ def _small(monkeypatch):
         plan = plan_of(options, command)
         return dataclasses.replace(plan, runs=tuple(s.replace(**small) for s in plan.runs))
 
-    def load_images(plan, settings, split):
+    def load_images(settings, split, data_dir):
         return np.ascontiguousarray(data.load(settings.source, split)[:64, 6:22, 6:22])
 
     monkeypatch.setattr(reproduce_paper, "plan_of", small_plan_of)
@@ -103,7 +103,7 @@ def test_a_resumed_baseline_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
     hours = itertools.count()
     clock = dataclasses.make_dataclass("Clock", [])()
     clock.monotonic = lambda: 3600.0 * next(hours)
-    monkeypatch.setattr(callbacks, "time", clock)
+    monkeypatch.setattr(checkpoints, "time", clock)
 
     settings = presets.resolve("quick", "mnist", method).replace(
         image_shape=(8, 8, 1), latent_dim=4, epochs=4, batch_size=16

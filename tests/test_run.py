@@ -49,7 +49,7 @@ def _narrow_second_stage():
 
 @pytest.fixture(autouse=True)
 def _tiny_images(monkeypatch):
-    def load_images(plan, settings, split):
+    def load_images(settings, split, data_dir):
         images = data.load(settings.source, split)
         return np.ascontiguousarray(images[:64, 6:22, 6:22])
 
@@ -188,11 +188,11 @@ def test_trials_have_runs_of_their_own(tmp_path):
 
 def test_real_images_are_chosen_once_and_mixed():
     images = np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1)
-    chosen = run.select_real(images, 40)
-    np.testing.assert_array_equal(chosen, run.select_real(images, 40))
+    chosen = data.select_real(images, 40)
+    np.testing.assert_array_equal(chosen, data.select_real(images, 40))
     assert len(np.unique(chosen)) == 40
     assert (np.diff(chosen.ravel().astype(int)) < 0).any()
-    assert len(run.select_real(images, 1000)) == 100
+    assert len(data.select_real(images, 1000)) == 100
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,7 +12,8 @@ from experiments import presets
 from experiments.errors import UserError
 from models.networks import dense
 from training import train as training
-from training.callbacks import Checkpoints, History, halving
+from training.callbacks import History, halving
+from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
 from training.train import train
 

@@ -13,8 +13,8 @@ import data
 from evaluate import Extractor
 from experiments.settings import RunSettings
 from models.optimizer import adam
+from training.folder import build
 from training.plan import Plan, disk_bytes, memory_bytes
-from training.train import build
 
 WARM_UP, TIMED = 2, 4
 ENOUGH = 10.0  # seconds after which one timed step has to do

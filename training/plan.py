@@ -9,11 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 import data
 import models
-from data.jpeg import jpeg_round_trip
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
@@ -25,8 +22,8 @@ from experiments.settings import (
     trial_seed,
 )
 from models.networks import dense
-from training.callbacks import CHECKPOINT_SECONDS
-from training.train import check_settings
+from training.checkpoints import CHECKPOINT_SECONDS
+from training.folder import check_settings
 
 MIB = 2**20
 ADAM_COPIES = 4  # weights, gradients, two moments
@@ -189,12 +186,6 @@ def _cells(datasets, methods, tables) -> list[tuple[str, str]]:
 def _known(kind: str, name: str, names) -> None:
     if name not in names:
         raise UserError(f"unknown {kind} {name!r}: expected one of {', '.join(names)}.")
-
-
-def load_images(plan: Plan, settings: RunSettings, split: str) -> np.ndarray:
-    """The run's images of one split, ``(n, h, w, c)`` uint8, through JPEG where it says so."""
-    images = data.load(settings.source, split, plan.data_dir)
-    return jpeg_round_trip(images) if settings.jpeg else images
 
 
 def load_extractor(plan: Plan) -> Extractor:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import data
 import models
+from data import select_real
 from data.cache import cache_dir
 from evaluate import Extractor, figures, neighbours, prdc, protocols, report, scoring
 from evaluate.cache import cached_features
@@ -23,8 +24,16 @@ from experiments.settings import GAMMAS, RENORMALISED, RunSettings, is_first_sta
 from models.renormalised import aggregate_deviation, sample_both, sample_first
 from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
-from training.plan import Plan, load_images
-from training.train import MODEL_FOLDER, SETTINGS_FILE, histories, train
+from training.folder import (
+    HELD_OUT,
+    MODEL_FOLDER,
+    SETTINGS_FILE,
+    TRAINED_ON_FILE,
+    histories,
+    load_images,
+)
+from training.plan import Plan
+from training.train import train
 
 RESULTS_FILE = "results.json"
 RECORDS_FILE = "records.json"
@@ -32,7 +41,6 @@ FIGURES_FILE = "figures.json"
 SAMPLES_FILE = "samples.npz"
 LATENTS_FILE = "latents.json"
 NEIGHBOURS_FILE = "neighbours.json"
-HELD_OUT = 256  # test images whose pixel error is followed through training
 GRID = 64  # images in a grid of samples
 COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
 SIDE_BY_SIDE = 12  # images of each method in the picture of all methods
@@ -40,19 +48,9 @@ ALL_METHODS_FIGURE = "every method from the same noise"  # its caption too
 PAIRS = 30  # images in a grid of reconstructions
 GAMMA_CURVES = ("log_gamma", "rmse")
 OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
-REAL_SEED = 0  # which test images, and in which order: the same for all trials
 FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
 EXPORT_FOLDER = Path("saved_model") / "1"
 EXPORTED = EXPORT_FOLDER / "saved_model.pb"  # TensorFlow writes it last
-
-
-def select_real(images: np.ndarray, n: int) -> np.ndarray:
-    """``n`` of the test images, or all if there are fewer, in a seeded random order.
-
-    Kernel distances are averaged over blocks, so the order must carry no information.
-    """
-    order = np.random.default_rng(REAL_SEED).permutation(len(images))
-    return images[order[:n]]
 
 
 def sampling_seed(settings: RunSettings) -> int:
@@ -107,7 +105,7 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
         "sha256": sha256,
         "jpeg": settings.jpeg,
         "n": settings.n_real,
-        "selection_seed": REAL_SEED,
+        "selection_seed": data.REAL_SEED,
         "resize": "tf1-bilinear",
         "extractor": extractor.name,
         "fingerprint": extractor.fingerprint,
@@ -345,8 +343,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     if have.issuperset(wanted):
         return made
 
-    train_images = load_images(plan, settings, "train")
-    test_images = load_images(plan, settings, "test")
+    train_images = load_images(settings, "train", plan.data_dir)
+    test_images = load_images(settings, "test", plan.data_dir)
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
         "data_note": plan.data_notes.get(settings.dataset),
@@ -355,6 +353,8 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
         "versions": records.versions(),
         "machine": records.machine(),
     }
+    if elsewhere := read_json(folder / TRAINED_ON_FILE):
+        about["trained_on"] = elsewhere
     try:
         share_first_stage(plan, settings)
         model = train(

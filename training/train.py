@@ -11,14 +11,11 @@ import tensorflow as tf
 
 import data
 import models
-from experiments.errors import UserError
-from experiments.files import read_json, write_json
-from experiments.settings import SCORING_FIELDS, RunSettings, differences
+from experiments.files import write_json
+from experiments.settings import RunSettings
 from models.optimizer import adam
 from training import distribution
 from training.callbacks import (
-    CHECKPOINT_SECONDS,
-    Checkpoints,
     History,
     HistoryLog,
     PixelError,
@@ -26,50 +23,16 @@ from training.callbacks import (
     StopOnNonFinite,
     halving,
 )
+from training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
 from training.failures import explained
-
-MODEL_FOLDER = "model"
-SETTINGS_FILE = "settings.json"
-STAGES = ("first", "second")
-
-
-def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
-    """The untrained model of a run."""
-    return models.build(
-        settings.model,
-        settings.image_shape,
-        settings.network,
-        settings.latent_dim,
-        momentum=settings.momentum,
-        initial_log_gamma=settings.initial_log_gamma,
-        gamma_speed=settings.gamma_speed,
-        seed=settings.seed,
-        network_options=dict(settings.network_options),
-        **settings.model_options,
-    )
-
-
-def check_settings(settings: RunSettings, folder: Path) -> None:
-    """Refuses a folder that holds a run with other settings.
-
-    Raises:
-        UserError: naming what differs.
-    """
-    existing = read_json(Path(folder) / SETTINGS_FILE)
-    if existing is None:
-        return
-    existing = {k: v for k, v in existing.items() if k not in SCORING_FIELDS}
-    changed = differences(existing, settings.training_dict())
-    if changed:
-        raise UserError(
-            f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "
-            "it was made with, or choose another --out."
-        )
-
-
-def histories(folder: Path) -> dict[str, History]:
-    """Both stages' per-epoch figures."""
-    return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
+from training.folder import (
+    MODEL_FOLDER,
+    SETTINGS_FILE,
+    build,
+    check_settings,
+    histories,
+    order_seeds,
+)
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -196,7 +159,7 @@ def train(
     with distribution.scope(strategy):
         model = build(settings)
     history = histories(distribution.own_folder(folder, strategy))
-    order = np.random.SeedSequence([settings.seed, 1]).generate_state(2)
+    order = order_seeds(settings)
 
     def stage(name, vae, array, epochs, halve_every, seed, callbacks=()):
         saved = folder / MODEL_FOLDER / f"{name}.keras"

@@ -1,0 +1,84 @@
+"""Training on JAX in pieces, taken up by the command; in processes that can't import TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import presets
+from experiments.settings import RunSettings
+from tests.conftest import ROOT
+
+SIDE = 8
+BATCH = 16
+
+WORKER = """
+import json, sys
+sys.modules["tensorflow"] = None  # importing it fails
+import numpy as np
+from models.networks import dense
+from tests import test_on_jax
+from training import on_jax
+for part in (dense.encoder, dense.decoder):
+    part.__defaults__ = (64, 64, 3, 0)
+folder, pieces = sys.argv[1], int(sys.argv[2])
+images = test_on_jax.images()
+for piece in range(pieces):
+    last = piece == pieces - 1
+    try:
+        on_jax.train(
+            test_on_jax.settings(), images, images[:8], folder, deadline=None if last else 0.0
+        )
+    except on_jax.OutOfTime:
+        assert not last
+    else:
+        assert last
+"""
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5 * BATCH, SIDE, SIDE, 1), dtype=np.uint8)
+
+
+def settings() -> RunSettings:
+    return presets.resolve("quick", "mnist").replace(
+        image_shape=(SIDE, SIDE, 1), latent_dim=3, batch_size=BATCH, epochs=2, second_epochs=2
+    )
+
+
+@pytest.mark.slow
+def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    from models import TwoStageVAE
+    from training import train
+
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    # Cut short after the first epoch, and again after the last of the first stage.
+    for name, pieces in (("whole", 1), ("pieces", 3)):
+        done = subprocess.run(
+            [sys.executable, "-c", WORKER, str(tmp_path / name), str(pieces)],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    models = [TwoStageVAE.load(tmp_path / name / "model") for name in ("whole", "pieces")]
+    for whole, cut in zip(*((m.first, m.second) for m in models), strict=True):
+        for a, b in zip(whole.get_weights(), cut.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert json.loads((tmp_path / "pieces" / "trained_on.json").read_text())["backend"] == "jax"
+
+    def refuse(*_, **__):
+        raise AssertionError("a finished stage was trained again")
+
+    monkeypatch.setattr(train, "fit_stage", refuse)
+    taken_up = train.train(settings(), images(), tmp_path / "whole")
+    assert taken_up.sample(4, stage=2, seed=0).shape == (4, SIDE, SIDE, 1)
+    rows = train.histories(tmp_path / "whole")["first"].rows
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(np.isfinite(row["rmse"]) for row in rows)

@@ -1,0 +1,330 @@
+"""Trains a run's stages on Keras's JAX backend, in the folder where the command takes them up.
+
+    python -m training.on_jax --dataset mnist --out runs/paper --data-dir DIR
+    python reproduce_paper.py --datasets mnist --out runs/paper       scores, tables, report
+
+For accelerators that have JAX and no TensorFlow, which isn't needed here. The device makes hundreds
+of steps in one call (models.jax_steps), so that small networks don't wait for Python. The state is
+saved after epochs; the same command goes on, also after ``--minutes`` have ended it. Settings,
+histories and models are the command's own; trained_on.json says where they come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import platform
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import keras
+import numpy as np
+
+import data
+import models
+from experiments import presets
+from experiments.errors import UserError
+from experiments.files import write_atomically, write_json
+from experiments.settings import RunSettings, trial_seed
+from models.optimizer import adam
+from training.callbacks import (
+    HistoryLog,
+    PixelError,
+    Progress,
+    StopOnNonFinite,
+    halving,
+)
+from training.failures import RunFailed
+from training.folder import (
+    HELD_OUT,
+    MODEL_FOLDER,
+    SETTINGS_FILE,
+    TRAINED_ON_FILE,
+    build,
+    check_settings,
+    histories,
+    load_images,
+    order_seeds,
+)
+
+STACK_BYTES = 128 * 2**20  # of a stack of batches: two are on the device at a time
+SAVE_SECONDS = 60.0
+OUT_OF_TIME = 75  # exit code, "try again" in sysexits.h
+
+
+class OutOfTime(Exception):
+    """--minutes are over; what was done is saved."""
+
+
+class State(keras.callbacks.Callback):
+    """Saves the whole state of training after epochs, and ends it when time is over.
+
+    Args:
+        path: an .npz file, replaced whole or not at all.
+        model: built and compiled.
+        seconds: between two times that it is saved.
+        deadline: on time.monotonic's clock; None for no end.
+    """
+
+    def __init__(self, path: Path, model: keras.Model, seconds: float, deadline: float | None):
+        super().__init__()
+        self.path, self.every, self.deadline = Path(path), seconds, deadline
+        model.optimizer.build(model.trainable_variables)
+        self.variables = [*model.variables, *model.optimizer.variables]
+        self._last = self._start = time.monotonic()
+
+    def restore(self) -> int:
+        """Loads what was saved; the number of epochs done, 0 if nothing was.
+
+        Raises:
+            UserError: if the file is damaged or another model's.
+        """
+        if not self.path.exists():
+            return 0
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                values = [stored[f"variable{i}"] for i in range(len(self.variables))]
+                epochs = int(stored["epochs"])
+            for variable, value in zip(self.variables, values, strict=True):
+                variable.assign(value)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{self.path} is damaged or of another model ({error}): remove it to train this "
+                "stage from its start."
+            ) from error
+        return epochs
+
+    def save(self, epochs: int) -> None:
+        """Writes the state after ``epochs`` epochs."""
+        arrays = {
+            f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)
+        }
+        stream = io.BytesIO()
+        np.savez(stream, epochs=epochs, **arrays)
+        write_atomically(self.path, stream.getvalue())
+        self._last = time.monotonic()
+
+    def epoch_seconds(self) -> float:
+        """Time spent in the present epoch."""
+        return time.monotonic() - self._start
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        late = self.deadline is not None and now >= self.deadline
+        if late or now - self._last >= self.every:
+            self.save(epoch + 1)
+        if late:
+            raise OutOfTime
+
+
+def fit_stage(
+    model: models.VAE,
+    array: np.ndarray,
+    settings: RunSettings,
+    name: str,
+    folder: Path,
+    *,
+    seed: int,
+    epochs: int,
+    halve_every: int,
+    callbacks=(),
+    save_seconds: float = SAVE_SECONDS,
+    deadline: float | None = None,
+) -> None:
+    """Trains one stage to its last epoch, from where an earlier call stopped.
+
+    Args:
+        model: the stage; its weights are changed.
+        array: what it is trained on.
+        name: "first" or "second".
+        folder: the run's.
+        seed: of the order of the batches.
+        callbacks: called before each epoch's figures are recorded.
+        save_seconds, deadline: see :class:`State`.
+
+    Raises:
+        OutOfTime: if the deadline comes before the last epoch has ended.
+        TrainingDiverged: if the loss is not finite at the end of an epoch.
+    """
+    model.compile(optimizer=adam(settings.learning_rate))
+    state = State(folder / f"state-{name}.npz", model, save_seconds, deadline)
+    done = state.restore()
+    history = histories(folder)[name]
+    history.truncate(done)
+    steps = data.steps_per_epoch(len(array), settings.batch_size)
+    per_call = max(1, min(steps, STACK_BYTES // (array[0].nbytes * settings.batch_size)))
+    calls = -(-steps // per_call)
+    title = f"{settings.dataset}, {name} stage"
+    progress = Progress(title, calls * epochs, calls * done, epochs, f"x{per_call} steps")
+    try:
+        if done < epochs:
+            model.fit(
+                data.stacks(array, settings.batch_size, seed, per_call, done),
+                steps_per_epoch=calls,
+                epochs=epochs,
+                initial_epoch=done,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    halving(settings.learning_rate, halve_every),
+                    StopOnNonFinite(),
+                    *callbacks,
+                    HistoryLog(history, state.epoch_seconds),
+                    state,
+                    progress,
+                ],
+            )
+    finally:
+        progress.close()
+
+
+def train(
+    settings: RunSettings,
+    images: np.ndarray,
+    held_out: np.ndarray,
+    folder: Path,
+    save_seconds: float = SAVE_SECONDS,
+    deadline: float | None = None,
+) -> None:
+    """Trains all stages of a run that are not finished; the models lie in ``folder``/model then.
+
+    Args:
+        settings: the run.
+        images, held_out: ``(n, h, w, c)`` uint8: the training set, and images whose pixel error is
+            recorded after each epoch of the first stage.
+        folder: the run's.
+        save_seconds, deadline: see :class:`State`.
+
+    Raises:
+        UserError: if the folder holds a run with other settings.
+        OutOfTime, TrainingDiverged: see :func:`fit_stage`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_settings(settings, folder)
+    write_json(folder / SETTINGS_FILE, settings.to_dict())
+    write_json(folder / TRAINED_ON_FILE, place())
+    model = build(settings)
+    two_stages = isinstance(model, models.TwoStageVAE)
+    seeds = order_seeds(settings)
+    common = {"save_seconds": save_seconds, "deadline": deadline}
+
+    def stage(name, vae, array, **arguments):
+        saved = folder / MODEL_FOLDER / f"{name}.keras"
+        if saved.exists():
+            vae = keras.saving.load_model(saved)
+        else:
+            fit_stage(vae, array(), settings, name, folder, **arguments, **common)
+            models.save(vae, saved)
+        (folder / f"state-{name}.npz").unlink(missing_ok=True)
+        return vae
+
+    first = stage(
+        "first",
+        model.first if two_stages else model,
+        lambda: images,
+        seed=seeds[0],
+        epochs=settings.epochs,
+        halve_every=settings.halve_every,
+        callbacks=[PixelError(held_out)],
+    )
+    if two_stages:
+        stage(
+            "second",
+            model.second,
+            lambda: models.TwoStageVAE(first, model.second).posteriors(images),
+            seed=seeds[1],
+            epochs=settings.second_epochs,
+            halve_every=settings.second_halve_every,
+        )
+
+
+def place() -> dict:
+    """Backend, device and versions, for the run's record."""
+    import jax
+
+    return {
+        "backend": "jax",
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options; names and defaults are those of reproduce_paper.py."""
+    p = argparse.ArgumentParser(
+        prog="python -m training.on_jax", description="Train one run on Keras's JAX backend."
+    )
+    p.add_argument("--dataset", required=True, metavar="NAME")
+    p.add_argument("--method", default="two-stage", metavar="NAME")
+    p.add_argument("--preset", default="paper", metavar="NAME")
+    p.add_argument("--epochs", type=int, metavar="N", help="in place of the preset's")
+    p.add_argument("--second-epochs", type=int, metavar="N", help="in place of the preset's")
+    p.add_argument("--trial", type=int, default=0, metavar="N", help="0 is the first")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the first trial")
+    p.add_argument("--out", metavar="DIR", help="results (default: runs/<preset>)")
+    p.add_argument("--data-dir", metavar="DIR", help="folder with the data sets' official files")
+    p.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help=f"stop at the end of an epoch after so long, with exit code {OUT_OF_TIME}",
+    )
+    p.add_argument(
+        "--jpeg",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="pass images once through JPEG first; in place of the preset's",
+    )
+    return p
+
+
+def settings_of(options: argparse.Namespace) -> RunSettings:
+    """The run of parsed options, as reproduce_paper.py resolves it."""
+    changes = {name: getattr(options, name) for name in ("epochs", "second_epochs", "jpeg")}
+    return presets.resolve(
+        options.preset, options.dataset, presets.model_of(options.method)
+    ).replace(
+        trial=options.trial,
+        seed=trial_seed(options.seed, options.trial),
+        **{name: value for name, value in changes.items() if value is not None},
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; the exit code is 0, 2 for what the user can put right, 75 out of time."""
+    options = parser().parse_args(arguments)
+    deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    try:
+        if keras.backend.backend() != "jax":
+            raise UserError(f"KERAS_BACKEND is {keras.backend.backend()!r}: unset it, or set jax.")
+        settings = settings_of(options)
+        if settings.shares_first_stage:
+            raise UserError(f"{options.method} takes its first stage from the two-stage run.")
+        images, test = (load_images(settings, s, options.data_dir) for s in ("train", "test"))
+        held_out = data.select_real(test, HELD_OUT)
+        out = Path(options.out or Path("runs") / options.preset)
+        train(settings, images, held_out, out / settings.name, deadline=deadline)
+    except (UserError, RunFailed) as error:
+        print(f"training.on_jax: {error}", file=sys.stderr)
+        return 2
+    except OutOfTime:
+        print("Out of time. The same command goes on from here.")
+        return OUT_OF_TIME
+    print(f"Trained: {out / settings.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
