@@ -22,11 +22,18 @@ LEARNING_RATE = 1e-4
 BATCH = 64
 
 
-def author_graph(checkout: str, stage: int, steps: int) -> Worker:
-    """The process, as a contender: every call runs ``steps`` training steps of ``stage``."""
+def author_graph(checkout: str, stage: int, steps: int, as_found: bool = False) -> Worker:
+    """The process, as a contender: every call runs ``steps`` training steps of ``stage``.
+
+    It computes with the kernels that this project chooses (``experiments.environment``), or,
+    ``as_found``, with those that TensorFlow chooses by itself: where the two differ, both say
+    something.
+    """
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.author_graph"]
-    legacy = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    return Worker([*command, checkout, str(stage)], steps, legacy)
+    variables = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if as_found:
+        variables["TF_ENABLE_ONEDNN_OPTS"] = None
+    return Worker([*command, checkout, str(stage)], steps, variables)
 
 
 def _serve(checkout: str, stage: int) -> None:

@@ -17,7 +17,7 @@ class Worker:
     Args:
         command: program and arguments.
         calls: what the times are divided by.
-        environment: variables besides this process's.
+        environment: variables besides this process's; None takes one away.
 
     Raises:
         Worker.Ended: if it ends before it is ready, or before it has answered.
@@ -26,14 +26,17 @@ class Worker:
     class Ended(RuntimeError):
         """The process is not there any more."""
 
-    def __init__(self, command: list[str], calls: int, environment: dict[str, str] | None = None):
+    def __init__(
+        self, command: list[str], calls: int, environment: dict[str, str | None] | None = None
+    ):
         self.calls = calls
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+            env={name: value for name, value in variables.items() if value is not None},
         )
         self._read("ready")
 

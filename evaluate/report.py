@@ -208,6 +208,9 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     def count(r: Record) -> str | None:
         return f"{r['n_train']:,}" if r.get("n_train") else None
 
+    def trained_on(r: Record) -> str:
+        return ", ".join(f"{k} {v}" for k, v in (r.get("trained_on") or {}).items())
+
     facts = (
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
@@ -219,6 +222,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Schedule", _distinct(records, field("schedule"))),
         ("Seeds", _distinct(records, field("seed"))),
         ("Machine", _distinct(records, field("machine"))),
+        ("Trained elsewhere, on", _distinct(records, trained_on)),
         ("Versions", _distinct(records, _versions)),
     )
     return tuple((name, text) for name, text in facts if text)
