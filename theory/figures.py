@@ -254,7 +254,7 @@ def samples(cells: Cells, path: Path) -> Path:
                 axes.plot(t[:, 0], t[:, 1], ".", color=colour, ms=2.2, alpha=0.6)
                 axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
             case = f"{cell['manifold']}, {cell['measure']}, r={cell['r']}"
-            title = f"{case}: {name}" if axes is row[0] else name
+            title = f"{case}:\n{name}" if axes is row[0] else name
             _dress(axes, title, "t_1", "t_2" if cell["r"] > 1 else "")
     return _write(figure, path)
 
