@@ -71,7 +71,9 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     for whole, cut in zip(*((m.first, m.second) for m in models), strict=True):
         for a, b in zip(whole.get_weights(), cut.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-    assert json.loads((tmp_path / "pieces" / "trained_on.json").read_text())["backend"] == "jax"
+    trained_on = json.loads((tmp_path / "pieces" / "trained_on.json").read_text())
+    assert trained_on["backend"] == "jax"
+    assert trained_on["stages"] == ["first", "second"]
 
     def refuse(*_, **__):
         raise AssertionError("a finished stage was trained again")
@@ -82,3 +84,33 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     rows = train.histories(tmp_path / "whole")["first"].rows
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(np.isfinite(row["rmse"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "nist"], "unknown data set 'nist'"),
+        (["--dataset", "mnist", "--epochs", "0"], "--epochs must be at least 1"),
+        (["--dataset", "mnist", "--trial", "-1"], "--trial must not be negative"),
+        (["--dataset", "mnist", "--method", "two-stage-no-skip"], "from the two-stage run"),
+        (["--dataset", "mnist", "--data-dir", "a_file"], "a_file is not a folder"),
+    ],
+)
+def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch, capsys):
+    from training import on_jax
+
+    monkeypatch.setattr(on_jax.keras.backend, "backend", lambda: "jax")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    assert on_jax.main(options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("training.on_jax: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_another_backend_is_refused(capsys):
+    from training import on_jax
+
+    assert on_jax.main(["--dataset", "mnist"]) == 2
+    assert "KERAS_BACKEND is 'tensorflow'" in capsys.readouterr().err

@@ -29,7 +29,7 @@ import data
 import models
 from experiments import presets
 from experiments.errors import UserError
-from experiments.files import write_atomically, write_json
+from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import RunSettings, trial_seed
 from models.optimizer import adam
 from training.callbacks import (
@@ -211,7 +211,6 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(settings, folder)
     write_json(folder / SETTINGS_FILE, settings.to_dict())
-    write_json(folder / TRAINED_ON_FILE, place())
     model = build(settings)
     two_stages = isinstance(model, models.TwoStageVAE)
     seeds = order_seeds(settings)
@@ -222,6 +221,8 @@ def train(
         if saved.exists():
             vae = keras.saving.load_model(saved)
         else:
+            before = (read_json(folder / TRAINED_ON_FILE) or {}).get("stages", [])
+            write_json(folder / TRAINED_ON_FILE, place([*(s for s in before if s != name), name]))
             fit_stage(vae, array(), settings, name, folder, **arguments, **common)
             models.save(vae, saved)
         (folder / f"state-{name}.npz").unlink(missing_ok=True)
@@ -247,11 +248,12 @@ def train(
         )
 
 
-def place() -> dict:
-    """Backend, device and versions, for the run's record."""
+def place(stages: list[str]) -> dict:
+    """Backend, device and versions, for the run's record, and the stages that it is true of."""
     import jax
 
     return {
+        "stages": stages,
         "backend": "jax",
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
@@ -293,6 +295,14 @@ def parser() -> argparse.ArgumentParser:
 def settings_of(options: argparse.Namespace) -> RunSettings:
     """The run of parsed options, as reproduce_paper.py resolves it."""
     changes = {name: getattr(options, name) for name in ("epochs", "second_epochs", "jpeg")}
+    for name in ("epochs", "second_epochs"):
+        if changes[name] is not None and changes[name] < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {changes[name]}.")
+    if options.trial < 0 or not 0 <= options.seed < 2**31:
+        raise UserError(
+            "--trial must not be negative and --seed be from 0 to 2^31 - 1, got "
+            f"{options.trial} and {options.seed}."
+        )
     return presets.resolve(
         options.preset, options.dataset, presets.model_of(options.method)
     ).replace(
@@ -303,7 +313,10 @@ def settings_of(options: argparse.Namespace) -> RunSettings:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; the exit code is 0, 2 for what the user can put right, 75 out of time."""
+    """Runs the command.
+
+    The exit code is 0, 2 for what the user can put right, 75 out of time, 130 for Ctrl-C.
+    """
     options = parser().parse_args(arguments)
     deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
     try:
@@ -319,9 +332,19 @@ def main(arguments: list[str] | None = None) -> int:
     except (UserError, RunFailed) as error:
         print(f"training.on_jax: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"training.on_jax: {error.filename or 'a file'}: {error.strerror or error}. What was "
+            "saved is kept; put this right and repeat the command.",
+            file=sys.stderr,
+        )
+        return 2
     except OutOfTime:
         print("Out of time. The same command goes on from here.")
         return OUT_OF_TIME
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last saved epoch.", file=sys.stderr)
+        return 130
     print(f"Trained: {out / settings.name}")
     return 0
 
