@@ -13,8 +13,9 @@ BIN := $(VENV)/bin
 quick: $(VENV)/.run-ready
 	$(BIN)/python reproduce_paper.py --all --preset quick
 
+# Two cores take half the time of one; more workers than four mostly take memory.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Killed runs, several workers, a Ray cluster: minutes, each in processes of its own.
 slow: $(VENV)/.slow-ready

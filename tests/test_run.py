@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -47,16 +48,34 @@ def _narrow_second_stage():
         yield
 
 
+def tiny_images(settings, split, data_dir):
+    images = data.load(settings.source, split)
+    return np.ascontiguousarray(images[:64, 6:22, 6:22])
+
+
 @pytest.fixture(autouse=True)
 def _tiny_images(monkeypatch):
-    def load_images(settings, split, data_dir):
-        images = data.load(settings.source, split)
-        return np.ascontiguousarray(images[:64, 6:22, 6:22])
-
-    monkeypatch.setattr(run, "load_images", load_images)
+    monkeypatch.setattr(run, "load_images", tiny_images)
 
 
-def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def finished(_narrow_second_stage, tmp_path_factory):
+    """An output folder with MNIST's two-stage run: trained once for all tests, which copy it."""
+    out = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "load_images", tiny_images)
+        patch.setenv("TWO_STAGE_VAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+    return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "out")
+
+
+def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, finished):
     train = run.train
 
     def first_diverges(settings, *args, **kwargs):
@@ -76,6 +95,10 @@ def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch):
     kept = tmp_path / "fashion_mnist-infogan-two-stage-trial0" / "records.json"
     finished = kept.stat().st_mtime_ns
     monkeypatch.setattr(run, "train", train)
+    mnist = "mnist-infogan-two-stage-trial0"
+    shutil.copytree(finished / mnist / "model", tmp_path / mnist / "model")  # spares its training
+    for stage in ("first", "second"):
+        shutil.copy(finished / mnist / f"history-{stage}.csv", tmp_path / mnist)
     run.run_plan(tiny_plan(tmp_path), random_network())
     assert {r["status"] for r in json.loads((tmp_path / "results.json").read_text())} == {"ok"}
     assert kept.stat().st_mtime_ns == finished
@@ -91,10 +114,9 @@ def test_one_method_alone_trains_one_stage(tmp_path):
     assert {r["method"] for r in made} == {"vae-learned-gamma", "two-stage"}
 
 
-def test_both_gammas_stand_side_by_side(tmp_path):
-    for gamma in ("learned", "optimal"):
-        run.run_plan(tiny_plan(tmp_path, ["mnist"], gamma=gamma), random_network())
-    records = json.loads((tmp_path / "results.json").read_text())
+def test_both_gammas_stand_side_by_side(out):
+    run.run_plan(tiny_plan(out, ["mnist"], gamma="optimal"), random_network())
+    records = json.loads((out / "results.json").read_text())
     assert [(r["method"], r["gamma"]) for r in records[::2]] == [
         ("vae-learned-gamma", "learned"),
         ("two-stage", "learned"),
@@ -102,21 +124,20 @@ def test_both_gammas_stand_side_by_side(tmp_path):
         ("two-stage-optimal-gamma", "optimal"),
     ]
     assert [r["second_epochs"] for r in records[::2]] == [0, 1, 0, 1]
-    tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
+    tables = {p.stem: p.read_text() for p in (out / "tables").glob("*.md")}
     assert "optimal" not in tables["smoke-paper"] + tables["smoke-mmd"]
     assert "2-Stage VAE (optimal gamma)" in tables["smoke-beyond-paper"]
-    folder = tmp_path / "mnist-infogan-two-stage-optimal-gamma-trial0"
+    folder = out / "mnist-infogan-two-stage-optimal-gamma-trial0"
     assert (folder / "figures" / f"{run.OPTIMAL_GAMMA_FIGURE}.png").exists()
-    report = (tmp_path / "report.md").read_text()
+    report = (out / "report.md").read_text()
     assert "2-Stage VAE (optimal gamma), trial 0" in report
     assert "learned and optimal gamma" in report
 
 
-def test_extras_are_scored_beside_the_plain_rows(tmp_path):
-    run.run_plan(tiny_plan(tmp_path, ["mnist"]), random_network())
-    plain = json.loads((tmp_path / "results.json").read_text())
-    run.run_plan(tiny_plan(tmp_path, ["mnist"], extras=True), random_network())
-    records = json.loads((tmp_path / "results.json").read_text())
+def test_extras_are_scored_beside_the_plain_rows(out):
+    plain = json.loads((out / "results.json").read_text())
+    run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
+    records = json.loads((out / "results.json").read_text())
     names = [r["method"] for r in records[::2]]
     assert names == [
         *("vae-learned-gamma", "two-stage"),
@@ -126,15 +147,15 @@ def test_extras_are_scored_beside_the_plain_rows(tmp_path):
     assert all(r["aggregate_variance"] > 0 for r in records[4:])
     assert len({r["nearest_test"] for r in records}) == 1
     assert all(0 < r["nearest_sample"] < 1 for r in records)
-    assert (tmp_path / "tables" / "smoke-nearest.md").exists()
+    assert (out / "tables" / "smoke-nearest.md").exists()
     assert "aggregate_variance" not in records[0]
     assert records[4]["fd-random"] != records[0]["fd-random"]
-    tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
+    tables = {p.stem: p.read_text() for p in (out / "tables").glob("*.md")}
     assert "renormalised" not in tables["smoke-paper"] + tables["smoke-mmd"]
     assert "2-Stage VAE, renormalised" in tables["smoke-beyond-paper"]
 
 
-def test_all_methods_stand_in_one_picture(tmp_path, monkeypatch):
+def test_all_methods_stand_in_one_picture(out, monkeypatch):
     drawn = {}
     method_rows = run.figures.method_rows
 
@@ -144,20 +165,20 @@ def test_all_methods_stand_in_one_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run.figures, "method_rows", keep)
     methods = ["wae-mmd", "vae-learned-gamma", "two-stage"]
-    run.run_plan(tiny_plan(tmp_path, ["mnist"], methods=methods), random_network())
+    run.run_plan(tiny_plan(out, ["mnist"], methods=methods), random_network())
     (rows,) = drawn.values()
     assert list(rows) == ["Test images", "VAE (learned gamma)", "WAE-MMD", "2-Stage VAE"]
     assert {images.shape for images in rows.values()} == {(run.SIDE_BY_SIDE, 16, 16, 3)}
     name = "methods-mnist-infogan.png"
     assert list(drawn) == [name]
-    assert (tmp_path / "figures" / name).read_bytes().startswith(b"\x89PNG")
-    report = (tmp_path / "report.md").read_text()
+    assert (out / "figures" / name).read_bytes().startswith(b"\x89PNG")
+    report = (out / "report.md").read_text()
     assert report.count(f"](figures/{name})") == 1
     assert report.index("All methods side by side") < report.index("2-Stage VAE, trial 0")
     first = keras.saving.load_model(
-        tmp_path / "mnist-infogan-two-stage-trial0" / "model" / "first.keras"
+        out / "mnist-infogan-two-stage-trial0" / "model" / "first.keras"
     )
-    seed = run.sampling_seed(tiny_plan(tmp_path, ["mnist"]).runs[0])
+    seed = run.sampling_seed(tiny_plan(out, ["mnist"]).runs[0])
     again = run.figures.as_uint8(first.sample(run.GRID, seed=seed))[: run.SIDE_BY_SIDE]
     np.testing.assert_array_equal(rows["VAE (learned gamma)"], again)
 
