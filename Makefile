@@ -17,9 +17,9 @@ quick: $(VENV)/.run-ready
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-# Killed runs, several workers, a Ray cluster: minutes, each in processes of its own.
+# Killed runs, several workers, a Ray cluster: minutes, in processes of their own, two at a time.
 slow: $(VENV)/.slow-ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(VENV)/.test-ready
 	$(BIN)/python -m ruff check .

@@ -154,16 +154,16 @@ LITE_GAMMA_SPEED = 10.0
 
 # Bundled data, minutes on a laptop's CPU: (source, name in tables, epochs, second epochs).
 QUICK = {
-    "mnist": ("mnist-sample", "mnist", 12, 30),
-    "fashion_mnist": ("fashion_mnist-sample", "fashion_mnist", 12, 30),
-    "cifar10": ("cifar10-standin", "cifar10-standin", 10, 30),
-    "celeba": ("celeba-standin", "celeba-standin", 4, 30),
-    "celeba140": ("celeba-standin", "celeba140-standin", 1, 30),
+    "mnist": ("mnist-sample", "mnist", 8, 15),
+    "fashion_mnist": ("fashion_mnist-sample", "fashion_mnist", 8, 15),
+    "cifar10": ("cifar10-standin", "cifar10-standin", 6, 15),
+    "celeba": ("celeba-standin", "celeba-standin", 2, 15),
+    "celeba140": ("celeba-standin", "celeba140-standin", 1, 15),
 }
 QUICK_BASELINE_FRACTION = 0.5  # of the epochs, for the models other than two-stage
 QUICK_NETWORK_OPTIONS = {"wae": (("base_dim", 16),)}  # an eighth of the paper's channels
 QUICK_LEARNING_RATE = 1e-3
-QUICK_GAMMA_SPEED = 10.0
+QUICK_GAMMA_SPEED = 20.0
 QUICK_MOMENTUM = 0.9  # 0.999 would need thousands of steps to forget its start
 QUICK_IMAGES = 1_000
 

@@ -17,7 +17,6 @@ from models.networks import part_seeds
 LIKELIHOODS = ("gaussian", "cross-entropy")
 ERROR_DECAY = 0.99  # of the running mean that optimal_gamma keeps, a memory of about 100 steps
 PREDICT_BATCH = 500
-CHUNK = 10_000  # examples scaled and held as floats at a time
 
 
 def _fresh_seed() -> int:
@@ -33,16 +32,25 @@ def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
 def predict(model, array, scale=None):
     """``model``'s output for a long NumPy array, in inference mode: an array or a tuple of arrays.
 
-    ``scale`` is applied to one chunk at a time, so that large uint8 arrays stay uint8.
+    ``scale`` is applied to one batch at a time, so that large uint8 arrays stay uint8. Batch by
+    batch rather than by Keras's ``predict``, which builds an input pipeline a call: for a grid of
+    images that costs more than the images.
+
+    Raises:
+        RuntimeError: for a model of several devices, each of which would answer the whole batch.
     """
     pieces = []
-    for start in range(0, len(array), CHUNK):
-        chunk = array[start : start + CHUNK]
-        chunk = chunk if scale is None else ops.convert_to_numpy(scale(chunk))
-        pieces.append(model.predict(chunk, batch_size=PREDICT_BATCH, verbose=0))
-    if isinstance(pieces[0], (list, tuple)):
-        return tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
-    return np.concatenate(pieces)
+    for start in range(0, len(array), PREDICT_BATCH):
+        batch = array[start : start + PREDICT_BATCH]
+        out = model.predict_on_batch(batch if scale is None else scale(batch))
+        pieces.append(out if isinstance(out, (list, tuple)) else (out,))
+    columns = tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
+    if len(columns[0]) != len(array):
+        raise RuntimeError(
+            f"{len(columns[0])} answers for {len(array)} examples: the model was built in the scope"
+            " of a strategy with several devices. Use it outside: training.distribution.plain."
+        )
+    return columns if len(columns) > 1 else columns[0]
 
 
 def check_latents(z, dim: int) -> np.ndarray:

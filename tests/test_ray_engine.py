@@ -29,7 +29,7 @@ def small_plan(out):
         out=out,
         command="python reproduce_paper.py",
         trials=2,
-        epochs=3,
+        epochs=2,
         second_epochs=1,
         images=32,
         features="random",

@@ -364,3 +364,15 @@ def test_mistakes_are_named():
         model.sample(1, stage=3)
     with pytest.raises(FileNotFoundError, match="no saved TwoStageVAE"):
         models.TwoStageVAE.load("/nowhere")
+
+
+def test_long_arrays_go_through_in_batches(monkeypatch):
+    model = small().first
+    whole = model.encode(images(7))
+    monkeypatch.setattr("models.vae.PREDICT_BATCH", 3)
+    for a, b in zip(model.encode(images(7)), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    # As several replicas answer, each the whole batch.
+    monkeypatch.setattr(model.decoder, "predict_on_batch", lambda z: np.zeros((2 * len(z), 1)))
+    with pytest.raises(RuntimeError, match="14 answers for 7 examples"):
+        model.decode(whole[0])
