@@ -6,6 +6,8 @@ network, gpu, server). Of the others
 - every ``reproduce_paper.py`` line is parsed and resolved to a plan, as the command itself does;
 - every ``make`` target must exist, likewise every file that Python or pip is given;
 - every Python block is run, in order, on a few images and for one epoch.
+
+The slow suite executes the commands too: test_documented_commands_run.py.
 """
 
 from __future__ import annotations
