@@ -342,6 +342,39 @@ def spectra(values: Mapping[str, Sequence[float]], path: str | os.PathLike) -> P
     return _write_figure(figure, path)
 
 
+def against_epochs(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    levels: Mapping[str, float],
+    unit: str,
+    path: str | os.PathLike,
+) -> Path:
+    """Write a score after several schedules, epochs on a logarithmic axis. Return the PNG's path.
+
+    lines: {"2-Stage VAE": (epochs, scores), ...}, up to four.
+    levels: {"2-Stage VAE": score}: what is published for some of them, drawn as dashed lines in
+        their colours.
+    Raises ValueError if there is nothing to draw or too much.
+    """
+    _check_lines(lines, [scores for _, scores in lines.values()])
+    figure = _figure((6.4, 3.8))
+    axes = figure.subplots()
+    for (name, (epochs, scores)), colour in zip(lines.items(), PALETTE, strict=False):
+        axes.plot(epochs, scores, color=colour, lw=1.8, marker="o", ms=4.5, label=name)
+        if name in levels:
+            axes.axhline(levels[name], color=colour, lw=1.2, ls="--", label=f"{name}, paper")
+    axes.set_xscale("log")
+    _quiet(axes)
+    ticks = sorted({e for epochs, _ in lines.values() for e in epochs})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{unit} against epochs", loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel("epochs of the first stage", fontsize=9.5, color=MUTED)
+    axes.set_ylabel(unit, fontsize=9.5, color=MUTED)
+    figure.tight_layout()
+    return _write_figure(figure, path)
+
+
 def _check_lines(named: Mapping[str, object], lines: Iterable[Sequence[float]]) -> None:
     """Refuse figures without any line or with more lines than there are colours."""
     if not any(len(line) for line in lines) or len(named) > len(PALETTE):

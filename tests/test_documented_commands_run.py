@@ -23,7 +23,7 @@ import pytest
 import data
 import models
 import reproduce_paper
-from evaluate import random_network
+from evaluate import budgets, random_network
 from models.networks import dense
 from tests import test_documented_commands as documented
 from tests.conftest import ROOT
@@ -56,11 +56,12 @@ COMMANDS = commands()
 MADE = [c for c in COMMANDS if c[0] == "make"]
 INSTALLED = [c for c in COMMANDS if c[0] == "pip"]
 REPRODUCTIONS = [c for c in COMMANDS if c[0] == "reproduce_paper.py"]
+CURVES = [c for c in COMMANDS if c[:2] == ["-m", "evaluate.budgets"]]
 SERVING = [c for c in COMMANDS if c[0] == "-m" and c[1].startswith("serving.")]
 
 
 def test_no_command_is_left_out():
-    tried = MADE + INSTALLED + REPRODUCTIONS + SERVING
+    tried = MADE + INSTALLED + REPRODUCTIONS + CURVES + SERVING
     assert [c for c in COMMANDS if c not in tried] == []
 
 
@@ -138,6 +139,19 @@ def test_reproductions(words, shard, tmp_path, capsys):
         assert {record["status"] for record in records} == {"ok"}
         if not any(shard.iterdir()):
             shutil.copytree(report.parent, shard, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("words", CURVES, ids=shlex.join)
+def test_curves(words, shard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = budgets.parser().parse_args(words[2:])
+    records = json.loads((shard / "results.json").read_text())
+    for epochs, folder in enumerate(options.folders, 1):
+        folder.mkdir(parents=True)
+        text = json.dumps([{**r, "epochs": epochs} for r in records])
+        (folder / "results.json").write_text(text)
+    assert budgets.main(words[2:]) == 0
+    assert list(options.out.glob("*.png"))
 
 
 def free(port: int) -> bool:

@@ -15,6 +15,7 @@ from keras import ops
 from tqdm import tqdm
 
 from experiments.files import write_atomically
+from experiments.settings import RunSettings
 from training.failures import TrainingDiverged
 
 LOGGED = ("loss", "kl", "reconstruction", "log_gamma", "rmse")
@@ -119,6 +120,29 @@ class PixelError(keras.callbacks.Callback):
         model = self.copy(self.model) if self.copy else self.model
         error = model.reconstruct(self.images, seed=0) - self.images / np.float32(255)
         logs["rmse"] = float(np.sqrt(np.mean(np.square(error))))
+
+
+def of_every_stage(
+    settings: RunSettings,
+    halve_every: int,
+    history: History,
+    seconds: Callable[[], float],
+    before_recording=(),
+) -> list[keras.callbacks.Callback]:
+    """What every stage is trained with: the schedule, and each epoch's figures once they are good.
+
+    Args:
+        settings: the run.
+        halve_every: epochs between two halvings of the learning rate.
+        history, seconds: as for :class:`HistoryLog`.
+        before_recording: called before an epoch's figures are recorded.
+    """
+    return [
+        halving(settings.learning_rate, halve_every),
+        StopOnNonFinite(),
+        *before_recording,
+        HistoryLog(history, seconds),
+    ]
 
 
 class Progress(keras.callbacks.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,51 @@ def check_settings(settings: RunSettings, folder: Path) -> None:
 def histories(folder: Path) -> dict[str, History]:
     """Both stages' per-epoch figures."""
     return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
+
+
+def train_stages(
+    settings: RunSettings,
+    model: models.VAE | models.TwoStageVAE,
+    images: np.ndarray,
+    train_stage: Callable[..., models.VAE],
+    first_callbacks=(),
+    second: bool = True,
+) -> models.VAE | models.TwoStageVAE:
+    """Has each stage trained, the second on the posteriors of the finished first.
+
+    Args:
+        settings: the run.
+        model: as :func:`build` makes it.
+        images: ``(n, h, w, c)`` uint8, the training set.
+        train_stage: ``(name, stage, array, seed=, epochs=, halve_every=, callbacks=)`` -> the
+            trained stage, or the one that an earlier call has left. ``array()`` gives what it is
+            trained on, which may take a while.
+        first_callbacks: of the first stage, before an epoch's figures are recorded.
+        second: whether the second stage is wanted; if not, the first alone is returned.
+    """
+    first_seed, second_seed = order_seeds(settings)
+    two_stages = isinstance(model, models.TwoStageVAE)
+    first = train_stage(
+        "first",
+        model.first if two_stages else model,
+        lambda: images,
+        seed=first_seed,
+        epochs=settings.epochs,
+        halve_every=settings.halve_every,
+        callbacks=first_callbacks,
+    )
+    if not (two_stages and second):
+        return first
+    latent = train_stage(
+        "second",
+        model.second,
+        lambda: models.TwoStageVAE(first, model.second).posteriors(images),
+        seed=second_seed,
+        epochs=settings.second_epochs,
+        halve_every=settings.second_halve_every,
+        callbacks=(),
+    )
+    return models.TwoStageVAE(first, latent)
 
 
 def order_seeds(settings: RunSettings) -> tuple[int, int]:

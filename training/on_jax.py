@@ -32,13 +32,7 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import RunSettings, trial_seed
 from models.optimizer import adam
-from training.callbacks import (
-    HistoryLog,
-    PixelError,
-    Progress,
-    StopOnNonFinite,
-    halving,
-)
+from training.callbacks import PixelError, Progress, of_every_stage
 from training.failures import RunFailed
 from training.folder import (
     HELD_OUT,
@@ -49,7 +43,7 @@ from training.folder import (
     check_settings,
     histories,
     load_images,
-    order_seeds,
+    train_stages,
 )
 
 STACK_BYTES = 128 * 2**20  # of a stack of batches: two are on the device at a time
@@ -174,10 +168,7 @@ def fit_stage(
                 shuffle=False,
                 verbose=0,
                 callbacks=[
-                    halving(settings.learning_rate, halve_every),
-                    StopOnNonFinite(),
-                    *callbacks,
-                    HistoryLog(history, state.epoch_seconds),
+                    *of_every_stage(settings, halve_every, history, state.epoch_seconds, callbacks),
                     state,
                     progress,
                 ],
@@ -211,12 +202,9 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     check_settings(settings, folder)
     write_json(folder / SETTINGS_FILE, settings.to_dict())
-    model = build(settings)
-    two_stages = isinstance(model, models.TwoStageVAE)
-    seeds = order_seeds(settings)
     common = {"save_seconds": save_seconds, "deadline": deadline}
 
-    def stage(name, vae, array, **arguments):
+    def trained(name, vae, array, **arguments):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         if saved.exists():
             vae = keras.saving.load_model(saved)
@@ -228,24 +216,7 @@ def train(
         (folder / f"state-{name}.npz").unlink(missing_ok=True)
         return vae
 
-    first = stage(
-        "first",
-        model.first if two_stages else model,
-        lambda: images,
-        seed=seeds[0],
-        epochs=settings.epochs,
-        halve_every=settings.halve_every,
-        callbacks=[PixelError(held_out)],
-    )
-    if two_stages:
-        stage(
-            "second",
-            model.second,
-            lambda: models.TwoStageVAE(first, model.second).posteriors(images),
-            seed=seeds[1],
-            epochs=settings.second_epochs,
-            halve_every=settings.second_halve_every,
-        )
+    train_stages(settings, build(settings), images, trained, (PixelError(held_out),))
 
 
 def place(stages: list[str]) -> dict:

@@ -15,14 +15,7 @@ from experiments.files import write_json
 from experiments.settings import RunSettings
 from models.optimizer import adam
 from training import distribution
-from training.callbacks import (
-    History,
-    HistoryLog,
-    PixelError,
-    Progress,
-    StopOnNonFinite,
-    halving,
-)
+from training.callbacks import History, PixelError, Progress, of_every_stage
 from training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
 from training.failures import explained
 from training.folder import (
@@ -31,7 +24,7 @@ from training.folder import (
     build,
     check_settings,
     histories,
-    order_seeds,
+    train_stages,
 )
 
 
@@ -106,10 +99,9 @@ def fit_stage(
                 shuffle=False,  # the pipeline has done it
                 verbose=0,
                 callbacks=[
-                    halving(settings.learning_rate, halve_every),
-                    StopOnNonFinite(),
-                    *callbacks,
-                    HistoryLog(history, checkpoints.epoch_seconds),
+                    *of_every_stage(
+                        settings, halve_every, history, checkpoints.epoch_seconds, callbacks
+                    ),
                     checkpoints,
                     progress,
                 ],
@@ -159,9 +151,8 @@ def train(
     with distribution.scope(strategy):
         model = build(settings)
     history = histories(distribution.own_folder(folder, strategy))
-    order = order_seeds(settings)
 
-    def stage(name, vae, array, epochs, halve_every, seed, callbacks=()):
+    def trained(name, vae, array, *, seed, epochs, halve_every, callbacks):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         checkpoint_folder = folder / f"checkpoints-{name}"
         if saved.exists():
@@ -178,7 +169,7 @@ def train(
                 epochs=epochs,
                 halve_every=halve_every,
                 settings=settings,
-                seed=int(seed),
+                seed=seed,
                 callbacks=callbacks,
                 checkpoint_seconds=checkpoint_seconds,
                 strategy=strategy,
@@ -189,24 +180,5 @@ def train(
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
 
-    two_stages = isinstance(model, models.TwoStageVAE)
-    first = stage(
-        "first",
-        model.first if two_stages else model,
-        lambda: images,
-        settings.epochs,
-        settings.halve_every,
-        order[0],
-        () if held_out is None else (PixelError(held_out, strategy and distribution.plain),),
-    )
-    if not (two_stages and second):
-        return first
-    latent = stage(
-        "second",
-        model.second,
-        lambda: models.TwoStageVAE(first, model.second).posteriors(images),
-        settings.second_epochs,
-        settings.second_halve_every,
-        order[1],
-    )
-    return models.TwoStageVAE(first, latent)
+    error = () if held_out is None else (PixelError(held_out, strategy and distribution.plain),)
+    return train_stages(settings, model, images, trained, error, second)
