@@ -26,7 +26,7 @@ os.environ.update(environment.missing())
 
 from experiments import presets
 from experiments.errors import UserError
-from experiments.settings import SECOND_STAGE_ABLATIONS
+from experiments.settings import CHECKPOINT_SECONDS, SECOND_STAGE_ABLATIONS
 from training.failures import OutOfMemory
 
 EXIT_USER_ERROR = 2
@@ -196,9 +196,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--checkpoint-seconds",
         type=float,
-        default=60.0,
+        default=CHECKPOINT_SECONDS,
         metavar="S",
-        help="between two checkpoints of a run in training (default: 60)",
+        help=f"between two checkpoints of a run in training (default: {CHECKPOINT_SECONDS:.0f})",
     )
     return p
 

@@ -12,6 +12,7 @@ from experiments.settings import GAMMAS, SECOND_STAGE_ABLATIONS, RunSettings
 
 PRESETS = ("quick", "lite", "paper")
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba", "celeba140")
+NETWORKS = ("infogan", "wae", "resnet")
 METHODS = (  # in the order of the paper's Table 1, then the ablation
     "vae-cross-entropy",
     "vae-fixed-gamma",

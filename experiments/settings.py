@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints
 SCORING_FIELDS = ("n_fake", "n_real")
 # Ablations of the second stage; the first is that of the two-stage run.
 SECOND_STAGE_ABLATIONS = ("two-stage-no-skip", "two-stage-fixed-z", "two-stage-pythae-like")

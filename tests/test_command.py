@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import reproduce_paper
+from tests.conftest import ROOT
 from training import plan as planning
 
 TINY = ["--preset", "quick", "--epochs", "1", "--second-epochs", "1", "--images", "64"]
@@ -119,6 +122,26 @@ def offline(monkeypatch):
 
     monkeypatch.setattr("socket.create_connection", no_network)
     return data.download
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--datasets", "svhn"], ["--all", "--epochs", "0"], ["--all", "--network", "vgg"]],
+    ids=" ".join,
+)
+def test_a_mistyped_option_is_one_line_before_tensorflow_says_anything(arguments):
+    program = "import sys; sys.modules['tensorflow'] = None  # importing it fails\n"
+    program += "import reproduce_paper; sys.exit(reproduce_paper.main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert one_line(done.stderr)
+    assert done.stdout == ""
 
 
 def test_no_data_and_no_network(capsys, tmp_path, offline):

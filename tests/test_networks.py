@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 import models
+from experiments import presets
 from models.losses import HALF_LOG_TWO_PI
 from models.networks import dense, resnet, wae
 from models.optimizer import adam
@@ -26,6 +27,10 @@ SMALL = {
     "resnet": ((6, 6, 1), {"base_dim": 2}, {"num_scale": 2, "fc_dim": 8}),
 }
 NEW = ("wae", "resnet")  # test_vae.py has the same tests for infogan
+
+
+def test_the_command_knows_every_network():
+    assert tuple(models.NETWORKS) == presets.NETWORKS
 
 
 def small(network, seed=0, shape=None):

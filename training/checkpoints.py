@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments.settings import CHECKPOINT_SECONDS
 from training.failures import TrainingDiverged, explained
 
-CHECKPOINT_SECONDS = 60.0
 PREFIX = "ckpt"  # of the checkpoints' file names
 SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"  # tf.train.Checkpoint's own
 

@@ -1,4 +1,8 @@
-"""What one call of the command will do, resolved and checked before anything is trained."""
+"""What one call of the command will do, resolved and checked before anything is trained.
+
+Mistakes in names and numbers are found before Keras and TensorFlow are imported: that takes
+seconds, and TensorFlow has things to say of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import data
-import models
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
 from experiments.errors import UserError
 from experiments.settings import (
+    CHECKPOINT_SECONDS,
     GAMMAS,
     RENORMALISED,
     SECOND_STAGE_ABLATIONS,
     RunSettings,
     trial_seed,
 )
-from models.networks import dense
-from training.checkpoints import CHECKPOINT_SECONDS
-from training.folder import check_settings
 
 MIB = 2**20
 ADAM_COPIES = 4  # weights, gradients, two moments
@@ -110,7 +111,7 @@ def make_plan(
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed must be from 0 to 2^31 - 1, got {seed}.")
     if network is not None:
-        _known("network", network, models.NETWORKS)
+        _known("network", network, presets.NETWORKS)
     _known("gamma", gamma, GAMMAS)
     rows = dict.fromkeys(presets.with_gamma(m, gamma) for _, m in cells)
     if extras:
@@ -130,9 +131,14 @@ def make_plan(
         "jpeg": jpeg,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
+    resolved = [
+        (dataset, presets.resolve(preset, dataset, model).replace(gamma=gamma, **changes))
+        for dataset, model in dict.fromkeys((d, presets.model_of(m)) for d, m in cells)
+    ]
+    import models
+
     runs = []
-    for dataset, model in dict.fromkeys((d, presets.model_of(m)) for d, m in cells):
-        settings = presets.resolve(preset, dataset, model).replace(gamma=gamma, **changes)
+    for dataset, settings in resolved:
         try:
             models.NETWORKS[settings.network].check_image_shape(settings.image_shape)
         except ValueError as error:
@@ -206,6 +212,8 @@ def check_output(plan: Plan) -> None:
         UserError: if the output folder can't be made or written, has too little room, or holds
             runs with other settings.
     """
+    from training.folder import check_settings
+
     # Not the process id: machines that share the folder may have the same.
     probe = plan.out / f".probe-{uuid.uuid4().hex}"
     try:
@@ -256,6 +264,9 @@ def parameter_counts(
     network: str, image_shape: tuple, latent_dim: int, network_options: tuple = ()
 ) -> tuple[int, int]:
     """Weights of a first and a second stage; other models have about as many as the first."""
+    import models
+    from models.networks import dense
+
     parts = models.with_options(models.NETWORKS[network], dict(network_options))
     counts = []
     for encoder, decoder in (

@@ -12,11 +12,11 @@ import tensorflow as tf
 import data
 import models
 from experiments.files import write_json
-from experiments.settings import RunSettings
+from experiments.settings import CHECKPOINT_SECONDS, RunSettings
 from models.optimizer import adam
 from training import distribution
 from training.callbacks import History, PixelError, Progress, of_every_stage
-from training.checkpoints import CHECKPOINT_SECONDS, Checkpoints
+from training.checkpoints import Checkpoints
 from training.failures import explained
 from training.folder import (
     MODEL_FOLDER,
