@@ -128,6 +128,13 @@ def parser() -> argparse.ArgumentParser:
     )
     change.add_argument("--images", type=int, metavar="N", help="generated and real images scored")
     change.add_argument(
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        help="score under paper or standard alone (default: both); the same command without it "
+        "adds the other later",
+    )
+    change.add_argument(
         "--jpeg",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -251,6 +258,7 @@ def plan_of(options: argparse.Namespace, command: str):
         epochs=options.epochs,
         second_epochs=options.second_epochs,
         images=options.images,
+        protocols=options.protocols,
         jpeg=options.jpeg,
         network=options.network,
         gamma=options.gamma,

@@ -99,6 +99,10 @@ def test_end_to_end(tmp_path, capsys):
         (["--datasets", "mnist", "--network", "wae"], "mnist with wae: "),
         (["--all", "--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--all", "--epochs", "few"], "invalid int value: 'few'"),
+        (
+            ["--all", "--protocols", "both"],
+            "unknown protocol 'both': expected one of paper, standard",
+        ),
         (["--all", "--images", "1"], "--images must be at least 2"),
         (["--all", "--seed", "-1"], "--seed must be from 0"),
         (["--all", "--fast"], "unrecognized arguments: --fast"),

@@ -155,6 +155,30 @@ def test_extras_are_scored_beside_the_plain_rows(out):
     assert "2-Stage VAE, renormalised" in tables["smoke-beyond-paper"]
 
 
+def test_the_second_protocol_can_come_later(out, monkeypatch):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    both = json.loads((folder / "records.json").read_text())
+    one = [r for r in both if r["protocol"] == "standard"]
+    (folder / "records.json").write_text(json.dumps(one))
+    scored = []
+    fake_features = run.fake_features
+
+    def noted(model, method, protocol, *rest):
+        scored.append((method, protocol))
+        return fake_features(model, method, protocol, *rest)
+
+    monkeypatch.setattr(run, "fake_features", noted)
+    alone = tiny_plan(out, ["mnist"], protocols=["standard"])
+    run.run_plan(alone, random_network())
+    assert scored == []
+    assert json.loads((out / "results.json").read_text()) == one
+    run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+    assert scored == [("vae-learned-gamma", "paper"), ("two-stage", "paper")]
+    found = json.loads((out / "results.json").read_text())
+    scores = {(r["method"], r["protocol"]): r["fd-random"] for r in found}
+    assert scores == {(r["method"], r["protocol"]): r["fd-random"] for r in both}
+
+
 def test_all_methods_stand_in_one_picture(out, monkeypatch):
     drawn = {}
     method_rows = run.figures.method_rows

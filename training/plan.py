@@ -80,6 +80,7 @@ def make_plan(
     network: str | None = None,
     gamma: str = "learned",
     extras: bool = False,
+    protocols: list[str] | None = None,
     **common,
 ) -> Plan:
     """Resolves the command's options into a :class:`Plan`.
@@ -94,6 +95,7 @@ def make_plan(
         gamma: "optimal" for runs of the two default methods whose gamma is computed; their rows
             have names of their own.
         extras: whether the two default methods are scored with re-normalised latents as well.
+        protocols: names; both if None.
         common: the plan's other fields.
 
     Raises:
@@ -113,6 +115,8 @@ def make_plan(
     if network is not None:
         _known("network", network, presets.NETWORKS)
     _known("gamma", gamma, GAMMAS)
+    for name in protocols or ():
+        _known("protocol", name, PROTOCOLS)
     rows = dict.fromkeys(presets.with_gamma(m, gamma) for _, m in cells)
     if extras:
         more = [row + RENORMALISED for row in rows if row in GAMMAS[gamma]]
@@ -150,6 +154,7 @@ def make_plan(
         methods=tuple(rows),
         out=out,
         command=command,
+        protocols=tuple(p for p in PROTOCOLS if p in (protocols or PROTOCOLS)),
         **common,
     )
 
