@@ -25,7 +25,7 @@ from training import distribution
 from training import train as training
 
 SETTINGS = presets.resolve("quick", "mnist").replace(
-    image_shape=(8, 8, 1), latent_dim=4, epochs=3, second_epochs=2, batch_size=16
+    image_shape=(8, 8, 1), latent_dim=4, epochs=3, second_epochs=2, batch_size=16, gamma_speed=10.0
 )
 
 # On one device batch normalisation is a fused kernel that rounds otherwise, a difference that Adam

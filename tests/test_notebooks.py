@@ -74,7 +74,7 @@ def test_runs_from_top_to_bottom(path, monkeypatch, tmp_path):
     notebook = read(path)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=600,
+        timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
     )
