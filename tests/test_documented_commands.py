@@ -34,6 +34,7 @@ _FENCE = re.compile(
     r"(?P<body>.*?)^(?P=indent)(?P=fence) *$",
     re.M | re.S,
 )
+COMMAND = r"(make|reproduce_paper\.py) \S|python (benchmarks/\w+\.py|-m benchmarks\.\w+)"
 _MARKER = re.compile(r"<!-- needs: ([\w, ]+) -->\s*\Z")
 
 
@@ -64,10 +65,10 @@ def commands_of(text: str) -> list[list[str]]:
 
 
 def inline_commands(text: str) -> list[list[str]]:
-    """Commands in running text: `make quick`, `reproduce_paper.py --all`."""
+    """Commands in running text: `make quick`, `python benchmarks/limit.py`."""
     spans = re.findall(r"`([^`]+)`", _FENCE.sub("", text))
     spans = [" ".join(span.split()) for span in spans]
-    return [shlex.split(s) for s in spans if re.match(r"(make|reproduce_paper\.py) \S", s)]
+    return [shlex.split(s) for s in spans if re.match(COMMAND, s)]
 
 
 def check_command(words: list[str], targets: set[str]) -> None:

@@ -1,12 +1,14 @@
 """The documented commands that need nothing special are executed, word for word.
 
 What takes hours is cut short inside the process: plans to their first run, on 16 x 16 images for
-an epoch, with random features for Inception's; the theory's grid to one cell of a few steps.
+an epoch, with random features for Inception's; the theory's grid to one cell of a few steps. The
+benchmarks, whose options are the reader's to choose, run on the sizes below.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import re
@@ -33,6 +35,16 @@ from training import run
 
 pytestmark = pytest.mark.slow
 
+BENCHMARK_SIZES = {
+    "batching": "--clients 2 --requests 4 --repeats 1",
+    "features": "--images 2 --random --repeats 1",
+    "first_stage": "--steps 1 --images 64 --side 8 --repeats 1",
+    "frechet": "--n 40 --dim 8 --repeats 1 --no-tfgan --no-scipy",
+    "kernel": "--n 40 --dim 8 --repeats 1 --no-tfgan",
+    "limit": "--size 64 --vector 10000 --repeats 1",
+    "sampling": "--batches 2 --repeats 1",
+    "second_stage": "--steps 1 --images 64 --repeats 1",
+}
 SERVED = "runs/quick/mnist-infogan-two-stage-trial0/saved_model"
 
 
@@ -56,13 +68,16 @@ COMMANDS = commands()
 MADE = [c for c in COMMANDS if c[0] == "make"]
 INSTALLED = [c for c in COMMANDS if c[0] == "pip"]
 REPRODUCTIONS = [c for c in COMMANDS if c[0] == "reproduce_paper.py"]
+_NAMED = [re.search(r"benchmarks[/.](\w+)", " ".join(c[:2])) for c in COMMANDS]
+BENCHMARKS = sorted({match[1] for match in _NAMED if match})
 CURVES = [c for c in COMMANDS if c[:2] == ["-m", "evaluate.budgets"]]
 SERVING = [c for c in COMMANDS if c[0] == "-m" and c[1].startswith("serving.")]
 
 
 def test_no_command_is_left_out():
     tried = MADE + INSTALLED + REPRODUCTIONS + CURVES + SERVING
-    assert [c for c in COMMANDS if c not in tried] == []
+    others = [c for c in COMMANDS if c not in tried]
+    assert [c for c in others if not re.search("benchmarks[/.]", " ".join(c[:2]))] == []
 
 
 def test_make_targets_are_run_by_ci():
@@ -139,6 +154,12 @@ def test_reproductions(words, shard, tmp_path, capsys):
         assert {record["status"] for record in records} == {"ok"}
         if not any(shard.iterdir()):
             shutil.copytree(report.parent, shard, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmarks(name, capsys):
+    importlib.import_module(f"benchmarks.{name}").main(BENCHMARK_SIZES[name].split())
+    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize("words", CURVES, ids=shlex.join)
