@@ -17,17 +17,19 @@ from typing import Any, NamedTuple
 
 from evaluate import figures
 from evaluate.formats import Table, to_csv, to_markdown
-from evaluate.tables import data_label, is_smoke, method_label
+from evaluate.tables import SAME_EXPERIMENT, data_label, is_smoke, method_label
 from experiments import paper
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 
 Record = Mapping[str, Any]
 
-SCORES = ("fid", "fd-random")  # the first that a record has
-# What has to agree among the points of one line.
-_ALIKE = ("dataset", "data_source", "data_note", "network", "protocol", "features", "n_real")
-_ALIKE += ("n_fake", "preset", "learning_rate", "gamma_speed", "batch_size")
+# What has to agree among the points of one picture: all but the lines and the axis.
+_ALIKE = [
+    field
+    for field in SAME_EXPERIMENT
+    if field not in ("method", "latent_dim", "schedule", "epochs", "second_epochs")
+]
 
 
 class Point(NamedTuple):
@@ -55,16 +57,13 @@ def read(folders: Iterable[Path]) -> list[Record]:
     return found
 
 
-def lines(records: Iterable[Record], protocol: str) -> dict[str, list[Point]]:
+def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
     """Each method's points in the order of their epochs, by the method's name in tables.
 
     Raises:
-        UserError: if there is nothing under this protocol, or if the records differ in more than
-            schedule, method and trial; what differs is named.
+        UserError: if the records differ in more than schedule, method and trial; what differs is
+            named.
     """
-    records = [r for r in records if r["protocol"] == protocol]
-    if not records:
-        raise UserError(f"none of the records is scored under protocol {protocol!r}.")
     for field in _ALIKE:
         values = {str(r.get(field)) for r in records}
         if len(values) > 1:
@@ -90,46 +89,55 @@ def lines(records: Iterable[Record], protocol: str) -> dict[str, list[Point]]:
     }
 
 
-def _score(record: Record) -> float:
-    return next(float(record[field]) for field in SCORES if record.get(field) is not None)
-
-
 def _name(record: Record) -> str:
     return "FID" if record.get("fid") is not None else "fd-random"
 
 
-def table(records: Sequence[Record], protocol: str) -> Table:
-    """The points as a table, see :func:`lines`."""
-    first = records[0]
-    rows = [
+def _score(record: Record) -> float:
+    return float(record[_name(record).lower()])
+
+
+def table(found: Mapping[str, list[Point]], first: Record) -> Table:
+    """What :func:`lines` found as a table; ``first`` is any of the records."""
+    name = _name(first)
+    rows = tuple(
         (
             method,
             str(point.epochs),
             str(point.second_epochs or ""),
-            format(point.score, ".1f" if _name(first) == "FID" else ".3f"),
+            format(point.score, ".1f" if name == "FID" else ".3f"),
             format(point.log_gamma, ".2f"),
             str(point.trials),
         )
-        for method, points in lines(records, protocol).items()
+        for method, points in found.items()
         for point in points
-    ]
+    )
     notes = (
-        f"{data_label(first)}, protocol `{protocol}`, preset {first['preset']} but for the epochs, "
-        f"{first['n_fake']:,} generated against {first['n_real']:,} real images, features "
+        f"{data_label(first)}, protocol `{first['protocol']}`, preset {first['preset']} but for "
+        f"the epochs, {first['n_fake']:,} generated against {first['n_real']:,} real images, features "
         f"`{first['features']}`.",
         *((first["features_note"],) if first.get("features_note") else ()),
     )
-    header = ("Method", "Epochs", "Second stage's", _name(first), "log gamma", "Trials")
-    return Table(f"{data_label(first)}: {_name(first)} against epochs", header, tuple(rows), notes)
+    header = ("Method", "Epochs", "Second stage's", name, "log gamma", "Trials")
+    return Table(f"{data_label(first)}: {name} against epochs", header, rows, notes)
 
 
-def draw(records: Sequence[Record], protocol: str, path: Path) -> Path:
-    """The points as lines; what the paper reports beside them, unless the scores are smoke's."""
+def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path) -> Path:
+    """The same as lines; what the paper reports beside them, unless the scores are smoke's.
+
+    Raises:
+        UserError: if there are more methods than a picture has colours for.
+    """
+    if len(found) > len(figures.PALETTE):
+        raise UserError(
+            f"{len(found)} methods are too many for a picture of {len(figures.PALETTE)} lines: "
+            "the table is written; choose some with --methods for the picture."
+        )
     first = records[0]
     published = {} if is_smoke(first) else paper.TABLE1
     names = {method_label(r): r["method"] for r in records}
     curves, levels = {}, {}
-    for method, points in lines(records, protocol).items():
+    for method, points in found.items():
         curves[method] = ([p.epochs for p in points], [p.score for p in points])
         if row := published.get(names[method], {}).get(first["dataset"]):
             levels[method] = row.mean
@@ -143,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of finished runs")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")
+    p.add_argument("--methods", nargs="+", metavar="NAME", help="of reproduce_paper.py; all")
     p.add_argument("--protocol", default="paper", help="paper (the default) or standard")
     return p
 
@@ -151,16 +160,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; the exit code is 0, or 2 for what the user can put right."""
     options = parser().parse_args(arguments)
     try:
-        records = read(options.folders)
+        records = [r for r in read(options.folders) if r["protocol"] == options.protocol]
+        if options.methods:
+            records = [r for r in records if r["method"] in options.methods]
+        if not records:
+            raise UserError("none of the records is of this protocol and these methods.")
         for dataset in dict.fromkeys(r["dataset"] for r in records):
             here = [r for r in records if r["dataset"] == dataset]
-            made = table(here, options.protocol)
+            found = lines(here)
+            made = table(found, here[0])
             base = options.out / f"{dataset}-{options.protocol}"
             write_atomically(base.with_suffix(".md"), to_markdown(made))
             write_atomically(base.with_suffix(".csv"), to_csv(made))
-            print(draw(here, options.protocol, base.with_suffix(".png")))
+            print(draw(found, here, base.with_suffix(".png")))
     except UserError as error:
         print(f"evaluate.budgets: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"evaluate.budgets: {error.filename}: {error.strerror}.", file=sys.stderr)
         return 2
     return 0
 

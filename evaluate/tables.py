@@ -46,7 +46,7 @@ _SETTINGS = (
     *("gamma_speed", "jpeg"),
     *("protocol", "features", "features_note", "smoke"),
 )
-_GROUP = (*_SETTINGS, "data_sha256", "n_real", "n_fake")
+SAME_EXPERIMENT = (*_SETTINGS, "data_sha256", "n_real", "n_fake")
 
 
 @dataclass
@@ -168,7 +168,7 @@ def _groups(records: Iterable[Record]) -> list[_Group]:
         if record.get("status", "ok") != "ok":
             failed.append(record)
             continue
-        key = json.dumps([record.get(f) for f in _GROUP], sort_keys=True, default=str)
+        key = json.dumps([record.get(f) for f in SAME_EXPERIMENT], sort_keys=True, default=str)
         group = scored.setdefault(key, _Group([], []))
         trial = (record.get("trial"), record.get("seed"))
         if trial in [(r.get("trial"), r.get("seed")) for r in group.records]:

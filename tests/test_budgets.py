@@ -34,8 +34,7 @@ def test_trials_are_averaged_and_schedules_are_in_order():
         [
             *(record(10, 40.0, log_gamma=-3.0), record(10, 42.0, log_gamma=-4.0)),
             *(record(1, 100.0), record(1, 120.0, "vae-learned-gamma")),
-        ],
-        "paper",
+        ]
     )
     assert found == {
         "2-Stage VAE": [(1, 2, 100.0, -2.0, 1), (10, 20, 41.0, -3.5, 2)],
@@ -49,7 +48,7 @@ def test_trials_are_averaged_and_schedules_are_in_order():
 )
 def test_what_differs_otherwise_is_refused(change):
     with pytest.raises(UserError, match=f"differ in {next(iter(change))} "):
-        budgets.lines([record(1, 100.0), record(10, 40.0, **change)], "paper")
+        budgets.lines([record(1, 100.0), record(10, 40.0, **change)])
 
 
 def test_command(tmp_path, capsys):
@@ -77,9 +76,22 @@ def test_smoke_scores_keep_their_name_and_have_no_published_level(tmp_path, monk
     monkeypatch.setattr(
         budgets.figures, "against_epochs", lambda lines, levels, unit, path: drawn.update(vars())
     )
-    budgets.draw([record(1, None, **{"fd-random": 2.0, "smoke": True})], "paper", tmp_path)
+    smoke, real = record(1, None, **{"fd-random": 2.0, "smoke": True}), record(1, 50.0)
+    budgets.draw(budgets.lines([smoke]), [smoke], tmp_path)
     assert drawn["levels"] == {}
     assert drawn["unit"] == "fd-random"
-    budgets.draw([record(1, 50.0)], "paper", tmp_path)
+    budgets.draw(budgets.lines([real]), [real], tmp_path)
     assert drawn["levels"] == {"2-Stage VAE": 12.6}
     assert drawn["unit"] == "FID"
+
+
+def test_too_many_methods_and_a_folder_in_the_way_are_one_line(tmp_path, capsys):
+    names = ["two-stage", "vae-learned-gamma", "vae-fixed-gamma", "vae-flow", "wae-mmd"]
+    many = folder(tmp_path / "many", *(record(1, 50.0, name) for name in names))
+    out = str(tmp_path / "out")
+    assert budgets.main([many, "--out", out]) == 2
+    assert "5 methods are too many" in capsys.readouterr().err
+    assert budgets.main([many, "--out", out, "--methods", *names[:4]]) == 0
+    (tmp_path / "file").touch()
+    assert budgets.main([many, "--out", str(tmp_path / "file"), "--methods", names[0]]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
