@@ -114,8 +114,8 @@ def table(found: Mapping[str, list[Point]], first: Record) -> Table:
     )
     notes = (
         f"{data_label(first)}, protocol `{first['protocol']}`, preset {first['preset']} but for "
-        f"the epochs, {first['n_fake']:,} generated against {first['n_real']:,} real images, features "
-        f"`{first['features']}`.",
+        f"the epochs, {first['n_fake']:,} generated against {first['n_real']:,} real images, "
+        f"features `{first['features']}`.",
         *((first["features_note"],) if first.get("features_note") else ()),
     )
     header = ("Method", "Epochs", "Second stage's", name, "log gamma", "Trials")

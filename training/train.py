@@ -152,7 +152,7 @@ def train(
         model = build(settings)
     history = histories(distribution.own_folder(folder, strategy))
 
-    def trained(name, vae, array, *, seed, epochs, halve_every, callbacks):
+    def trained(name, vae, array, **arguments):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         checkpoint_folder = folder / f"checkpoints-{name}"
         if saved.exists():
@@ -166,13 +166,10 @@ def train(
                 title=f"{settings.dataset}, {name} stage",
                 checkpoint_folder=checkpoint_folder,
                 history=history[name],
-                epochs=epochs,
-                halve_every=halve_every,
                 settings=settings,
-                seed=seed,
-                callbacks=callbacks,
                 checkpoint_seconds=checkpoint_seconds,
                 strategy=strategy,
+                **arguments,
             )
             vae = vae if strategy is None else distribution.plain(vae)
             if chief:
