@@ -17,8 +17,18 @@ os.environ.update(environment.missing())
 
 import pytest  # noqa: E402
 
+from tests import small  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def _private_cache(tmp_path_factory, monkeypatch):
     """Keep every test's cache to itself, so that no test sees another's or the user's files."""
     monkeypatch.setenv("TWO_STAGE_VAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def narrow_second_stage():
+    """See ``tests.small``; asked for by the modules that train or save second stages."""
+    with pytest.MonkeyPatch.context() as patch:
+        small.narrow_second_stage(patch.setattr)
+        yield

@@ -19,14 +19,13 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 import data
 import models
 import reproduce_paper
 from evaluate import budgets, random_network
-from models.networks import dense
+from tests import small
 from tests import test_documented_commands as documented
 from tests.conftest import ROOT
 from theory import run as theory_run
@@ -100,26 +99,24 @@ def test_requirements_are_installed_by_make():
 def _small(monkeypatch, tmp_path):
     """See above; a folder called DIR for those who are told to name one."""
     plan_of, cells = reproduce_paper.plan_of, theory_run.plan
-    small = {"image_shape": (16, 16, 1), "latent_dim": 4, "batch_size": 32, "n_fake": 32}
-    small |= {"n_real": 32, "epochs": 1, "second_epochs": 1}
+    cut = {**small.RUN, "n_fake": 32, "n_real": 32, "epochs": 1, "second_epochs": 1}
 
     def one_run(options, command):
         plan = plan_of(options, command)
-        return dataclasses.replace(plan, runs=(plan.runs[0].replace(**small),))
+        return dataclasses.replace(plan, runs=(plan.runs[0].replace(**cut),))
 
     def one_cell(preset, seed=0):
         return [dataclasses.replace(cells(preset, seed)[0], steps=20)]
 
     def few_images(settings, split, data_dir):
-        return np.ascontiguousarray(data.load("mnist-sample", split)[:64, 6:22, 6:22])
+        return small.crops(data.load("mnist-sample", split))
 
     monkeypatch.setattr(reproduce_paper, "plan_of", one_run)
     monkeypatch.setattr(theory_run, "plan", one_cell)
     monkeypatch.setattr(run, "load_images", few_images)
     monkeypatch.setattr(planning, "check_data", lambda plan: None)
     monkeypatch.setattr(planning, "load_extractor", lambda plan: random_network())
-    for part in (dense.encoder, dense.decoder):
-        monkeypatch.setattr(part, "__defaults__", (64, 64, 3, 0))
+    small.narrow_second_stage(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "DIR").mkdir()
 

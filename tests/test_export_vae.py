@@ -8,20 +8,12 @@ import tensorflow as tf
 
 import models
 from models.export_vae import export_vae
-from models.networks import dense
+
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
 SHAPE = (8, 8, 1)
 KAPPA = 4
 SINGLE = [m for m in models.METHODS if not m.startswith("two-stage") or "joint" in m]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _narrow_second_stage():
-    """A sixteenth of its width: less to compute and to write."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part in (dense.encoder, dense.decoder):
-            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
-        yield
 
 
 def built(method):

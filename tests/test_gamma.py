@@ -11,22 +11,15 @@ import models
 from experiments import presets
 from experiments.errors import UserError
 from models import losses
-from models.networks import dense, infogan
+from models.networks import infogan
 from models.optimizer import adam
 from models.vae import ERROR_DECAY
 from training.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
+
 SHAPE = (8, 8, 1)
 KAPPA = 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _narrow_second_stage():
-    """A sixteenth of its width: less to compute and to write."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part in (dense.encoder, dense.decoder):
-            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
-        yield
 
 
 def small(method="two-stage", **kwargs):

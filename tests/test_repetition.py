@@ -16,7 +16,7 @@ import pytest
 import data
 import reproduce_paper
 from experiments import presets
-from models.networks import dense
+from tests import small
 from training import checkpoints, run
 from training import train as training
 
@@ -27,20 +27,18 @@ METHODS = ["vae-learned-gamma", "vae-flow", "wae-mmd", "two-stage", "two-stage-f
 def _small(monkeypatch):
     """Plans of seconds instead of minutes, everything else being the command's own."""
     plan_of = reproduce_paper.plan_of
-    small = {"image_shape": (16, 16, 1), "latent_dim": 4, "batch_size": 32}
 
     def small_plan_of(options, command):
         plan = plan_of(options, command)
-        return dataclasses.replace(plan, runs=tuple(s.replace(**small) for s in plan.runs))
+        return dataclasses.replace(plan, runs=tuple(s.replace(**small.RUN) for s in plan.runs))
 
     def load_images(settings, split, data_dir):
-        return np.ascontiguousarray(data.load(settings.source, split)[:64, 6:22, 6:22])
+        return small.crops(data.load(settings.source, split))
 
     monkeypatch.setattr(reproduce_paper, "plan_of", small_plan_of)
     monkeypatch.setattr(run, "load_images", load_images)
     monkeypatch.setattr("training.plan.check_data", lambda plan: None)
-    for part in (dense.encoder, dense.decoder):
-        monkeypatch.setattr(part, "__defaults__", (64, 64, 3, 0))
+    small.narrow_second_stage(monkeypatch.setattr)
 
 
 @pytest.fixture

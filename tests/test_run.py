@@ -15,15 +15,17 @@ import reproduce_paper
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
-from models.networks import dense
 from models.vae import standard_normal
+from tests import small
 from training import records, run, shards
 from training.failures import TrainingDiverged
 from training.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
+
 
 def tiny_plan(out, datasets=("mnist", "fashion_mnist"), **changes):
-    """A plan whose runs take seconds: 16 x 16 images, see ``_tiny_images``."""
+    """A plan whose runs take seconds: 16 x 16 images, see ``_crops``."""
     options = {"methods": ["vae-learned-gamma", "two-stage"], "features": "random", **changes}
     plan = make_plan(
         preset="quick",
@@ -35,35 +37,24 @@ def tiny_plan(out, datasets=("mnist", "fashion_mnist"), **changes):
         images=32,
         **options,
     )
-    small = {"image_shape": (16, 16, 1), "latent_dim": 4, "batch_size": 32}
-    return dataclasses.replace(plan, runs=tuple(s.replace(**small) for s in plan.runs))
+    return dataclasses.replace(plan, runs=tuple(s.replace(**small.RUN) for s in plan.runs))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _narrow_second_stage():
-    """A sixteenth of its width: less to compute and to write."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part in (dense.encoder, dense.decoder):
-            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
-        yield
-
-
-def tiny_images(settings, split, data_dir):
-    images = data.load(settings.source, split)
-    return np.ascontiguousarray(images[:64, 6:22, 6:22])
+def load_crops(settings, split, data_dir):
+    return small.crops(data.load(settings.source, split))
 
 
 @pytest.fixture(autouse=True)
-def _tiny_images(monkeypatch):
-    monkeypatch.setattr(run, "load_images", tiny_images)
+def _crops(monkeypatch):
+    monkeypatch.setattr(run, "load_images", load_crops)
 
 
 @pytest.fixture(scope="module")
-def finished(_narrow_second_stage, tmp_path_factory):
+def finished(narrow_second_stage, tmp_path_factory):
     """An output folder with MNIST's two-stage run: trained once for all tests, which copy it."""
     out = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "load_images", tiny_images)
+        patch.setattr(run, "load_images", load_crops)
         patch.setenv("TWO_STAGE_VAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         run.run_plan(tiny_plan(out, ["mnist"]), random_network())
     return out

@@ -21,17 +21,10 @@ from training.failures import RunFailed
 from training.plan import make_plan
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
+
 SHAPE = (8, 8, 1)
 KAPPA = 4
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _narrow_second_stage():
-    """A sixteenth of its width: less to compute and to write."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part in (dense.encoder, dense.decoder):
-            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
-        yield
 
 
 def images(n=64, seed=0):

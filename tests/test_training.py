@@ -10,25 +10,17 @@ import pytest
 
 from experiments import presets
 from experiments.errors import UserError
-from models.networks import dense
 from training import train as training
 from training.callbacks import History, halving
 from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
 from training.train import train
 
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
+
 SETTINGS = presets.resolve("quick", "mnist").replace(
     image_shape=(8, 8, 1), latent_dim=4, epochs=4, second_epochs=3, batch_size=32
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _narrow_second_stage():
-    """A sixteenth of its width: the files are small."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part in (dense.encoder, dense.decoder):
-            patch.setattr(part, "__defaults__", (64, 64, 3, 0))
-        yield
 
 
 def make_images():
