@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from evaluate import figures
 from evaluate.formats import Table, to_csv, to_markdown
-from evaluate.tables import SAME_EXPERIMENT, data_label, is_smoke, method_label
+from evaluate.rows import SAME_EXPERIMENT, data_label, is_smoke, method_label
 from experiments import paper
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically

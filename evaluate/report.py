@@ -19,14 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from evaluate.formats import Table, escape_markdown, numeric_columns, to_markdown
-from evaluate.tables import (
-    Record,
-    all_tables,
-    data_label,
-    is_smoke,
-    method_label,
-    write_tables,
-)
+from evaluate.rows import Record, data_label, is_smoke, method_label
+from evaluate.tables import all_tables, write_tables
 from experiments import paper, presets
 from experiments.files import write_atomically
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate import formats, tables
+from evaluate.beyond import extra_table
 from evaluate.formats import Table
-from evaluate.tables import extra_table, fid_table, kid_table, mmd_table, smoke_table
+from evaluate.tables import fid_table, kid_table, mmd_table, smoke_table
 from experiments import paper
 
 SMOKE = {
