@@ -282,7 +282,7 @@ def merge(options: argparse.Namespace, command: str) -> None:
     copied = shards.merge(options.merge, out)
     if options.merge:
         print(f"Copied {len(copied)} runs into {out}.")
-    from training.run import write_results
+    from training.results import write_results
 
     command = shards.kept_command([out, *options.merge]) or command
     _announce(out, write_results(out, command))

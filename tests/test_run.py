@@ -17,9 +17,10 @@ from evaluate import random_network
 from experiments import presets
 from models.vae import standard_normal
 from tests import small
-from training import records, run, shards
+from training import pictures, records, run, shards
 from training.failures import TrainingDiverged
 from training.plan import make_plan
+from training.samples import sampling_seed
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
@@ -119,7 +120,7 @@ def test_both_gammas_stand_side_by_side(out):
     assert "optimal" not in tables["smoke-paper"] + tables["smoke-mmd"]
     assert "2-Stage VAE (optimal gamma)" in tables["smoke-beyond-paper"]
     folder = out / "mnist-infogan-two-stage-optimal-gamma-trial0"
-    assert (folder / "figures" / f"{run.OPTIMAL_GAMMA_FIGURE}.png").exists()
+    assert (folder / "figures" / f"{pictures.OPTIMAL_GAMMA_FIGURE}.png").exists()
     report = (out / "report.md").read_text()
     assert "2-Stage VAE (optimal gamma), trial 0" in report
     assert "learned and optimal gamma" in report
@@ -172,18 +173,18 @@ def test_the_second_protocol_can_come_later(out, monkeypatch):
 
 def test_all_methods_stand_in_one_picture(out, monkeypatch):
     drawn = {}
-    method_rows = run.figures.method_rows
+    method_rows = pictures.figures.method_rows
 
     def keep(rows, path, **kwargs):
         drawn[path.name] = rows
         return method_rows(rows, path, **kwargs)
 
-    monkeypatch.setattr(run.figures, "method_rows", keep)
+    monkeypatch.setattr(pictures.figures, "method_rows", keep)
     methods = ["wae-mmd", "vae-learned-gamma", "two-stage"]
     run.run_plan(tiny_plan(out, ["mnist"], methods=methods), random_network())
     (rows,) = drawn.values()
     assert list(rows) == ["Test images", "VAE (learned gamma)", "WAE-MMD", "2-Stage VAE"]
-    assert {images.shape for images in rows.values()} == {(run.SIDE_BY_SIDE, 16, 16, 3)}
+    assert {images.shape for images in rows.values()} == {(pictures.SIDE_BY_SIDE, 16, 16, 3)}
     name = "methods-mnist-infogan.png"
     assert list(drawn) == [name]
     assert (out / "figures" / name).read_bytes().startswith(b"\x89PNG")
@@ -193,16 +194,18 @@ def test_all_methods_stand_in_one_picture(out, monkeypatch):
     first = keras.saving.load_model(
         out / "mnist-infogan-two-stage-trial0" / "model" / "first.keras"
     )
-    seed = run.sampling_seed(tiny_plan(out, ["mnist"]).runs[0])
-    again = run.figures.as_uint8(first.sample(run.GRID, seed=seed))[: run.SIDE_BY_SIDE]
+    seed = sampling_seed(tiny_plan(out, ["mnist"]).runs[0])
+    again = pictures.figures.as_uint8(first.sample(pictures.GRID, seed=seed))[
+        : pictures.SIDE_BY_SIDE
+    ]
     np.testing.assert_array_equal(rows["VAE (learned gamma)"], again)
 
 
 def test_both_stages_start_from_the_same_noise():
     """The u of a two-stage VAE is the z of every other method, with the same seed."""
     for kappa in (4, 64):
-        u, _ = np.split(standard_normal(2 * run.GRID, kappa, 7), 2)
-        np.testing.assert_array_equal(u, standard_normal(run.GRID, kappa, 7))
+        u, _ = np.split(standard_normal(2 * pictures.GRID, kappa, 7), 2)
+        np.testing.assert_array_equal(u, standard_normal(pictures.GRID, kappa, 7))
 
 
 def test_what_counts_as_smoke():
@@ -218,7 +221,7 @@ def test_trials_have_runs_of_their_own(tmp_path):
     plan = tiny_plan(tmp_path, trials=3, seed=5)
     assert len(plan.runs) == 6
     assert len({plan.folder(s) for s in plan.runs}) == 6
-    assert len({run.sampling_seed(s) for s in plan.runs[:3]}) == 3
+    assert len({sampling_seed(s) for s in plan.runs[:3]}) == 3
     assert plan.runs[0].seed == 5
 
 

@@ -17,6 +17,8 @@ from training.callbacks import History
 
 MODEL_FOLDER = "model"
 SETTINGS_FILE = "settings.json"
+RECORDS_FILE = "records.json"
+FIGURES_FILE = "figures.json"
 TRAINED_ON_FILE = "trained_on.json"  # where another backend has trained the run
 STAGES = ("first", "second")
 HELD_OUT = 256  # test images whose pixel error is followed through training

@@ -8,8 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 import models
+from data import select_real
 from evaluate import figures, latent, neighbours
+from experiments.files import read_json, write_json
+from experiments.settings import RunSettings
+from training.samples import sampling_seed, weights_digest
 
+LATENTS_FILE = "latents.json"
+TEST_IMAGES = 64  # from which the pictures take theirs
 STRIPS = 3  # directions of either kind in Figure 1b
 DRAWS = 8  # decoded draws along each
 ROWS, COLUMNS = 6, 10  # of the grid of interpolations
@@ -49,6 +55,24 @@ def table3(samples: LatentSamples, seed: int) -> dict:
         "mmd_n": len(samples.z),
         "active_dimensions": active.count,
     }
+
+
+def study(model, settings: RunSettings, train: np.ndarray, test: np.ndarray, folder: Path):
+    """Table 3's fields of the record, computed once for a model, and the latent space's pictures.
+
+    On as many training images as are scored, chosen with a seed.
+    """
+    seed = sampling_seed(settings)
+    order = np.random.default_rng([seed, 5]).permutation(len(train))[: settings.n_fake]
+    samples = latent_samples(model, train[order], seed)
+    key = {"weights": weights_digest(model), "n": len(order)}
+    stored = read_json(folder / LATENTS_FILE) or {}
+    if stored.get("key") != key:
+        print(f"{settings.dataset}, distances of q(z) and q(u) from N(0, I)", flush=True)
+        stored = {"key": key, "fields": table3(samples, seed)}
+        write_json(folder / LATENTS_FILE, stored)
+    paths = draw(model, samples, train, select_real(test, TEST_IMAGES), folder / "figures", seed)
+    return stored["fields"], {name: Path(path).name for name, path in paths.items()}
 
 
 def draw(

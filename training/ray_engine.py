@@ -113,7 +113,7 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
     """
     ray = _ray()
     shards.check_independent(plan, "--engine ray")
-    from training.run import write_results
+    from training.results import write_results
 
     plan = _absolute(plan)
     ours = not ray.is_initialized()

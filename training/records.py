@@ -7,7 +7,7 @@ import platform
 import sys
 from importlib import metadata
 
-from experiments.settings import RunSettings
+from experiments.settings import GAMMAS, RunSettings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
 PROJECT_VERSION = "0.1.0"
@@ -65,3 +65,9 @@ def base_record(settings: RunSettings, method: str, protocol: str) -> dict:
         "gamma_speed": settings.gamma_speed,
         "jpeg": settings.jpeg,
     }
+
+
+def run_row(settings: dict) -> str:
+    """The last row of the tables that a run with these settings gives, by settings.json."""
+    gamma = settings.get("gamma", "learned")
+    return GAMMAS[gamma][1] if settings["model"] == "two-stage" else settings["model"]

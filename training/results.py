@@ -1,0 +1,62 @@
+"""What the output folder holds -> results.json, tables and reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluate import report
+from experiments import paper, presets
+from experiments.errors import UserError
+from experiments.files import read_json, write_json
+from training.folder import FIGURES_FILE, RECORDS_FILE, SETTINGS_FILE, histories
+from training.pictures import add_gamma_curves, draw_all_methods
+from training.records import run_row
+
+RESULTS_FILE = "results.json"
+
+
+def gather(out: Path) -> list[dict]:
+    """The records of every run below the output folder, this call's and earlier ones'."""
+    found = [r for path in Path(out).glob(f"*/{RECORDS_FILE}") for r in read_json(path) or []]
+    return sorted(found, key=_table_order)
+
+
+def _table_order(record: dict) -> tuple[int, int, int]:
+    """The paper's order of data sets, a stand-in where the real one would be, methods, trials."""
+    base = record["dataset"].removesuffix("-standin")
+    method = presets.ROW_ORDER.index(record["method"])
+    return presets.DATASETS.index(base), method, record["trial"]
+
+
+def write_results(out: Path, command: str) -> tuple[Path, Path]:
+    """Writes results.json, the tables and the reports from what the output folder holds.
+
+    Returns:
+        The paths of report.md and report.html.
+
+    Raises:
+        UserError: if it holds no run.
+    """
+    found = gather(out)
+    if not found:
+        raise UserError(f"{out} holds no scored runs: name their folder with --out.")
+    write_json(out / RESULTS_FILE, found)
+    runs = []
+    for path in out.glob(f"*/{FIGURES_FILE}"):
+        folder = path.parent
+        settings = read_json(folder / SETTINGS_FILE)
+        history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
+        runs.append(
+            {
+                "dataset": settings["dataset"],
+                "title": f"{paper.method_name(run_row(settings))}, trial {settings['trial']}",
+                "folder": str(folder),
+                "figures": {k: str(folder / "figures" / v) for k, v in read_json(path).items()},
+                "settings": settings,
+                "history": history,
+            }
+        )
+    runs.sort(key=lambda run: _table_order({**run["settings"], "method": run_row(run["settings"])}))
+    add_gamma_curves(runs)
+    runs = draw_all_methods(runs, out) + runs
+    return report.write_report(out, found, runs, command, found[0]["preset"])

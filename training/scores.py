@@ -1,0 +1,140 @@
+"""A run's scores: features of real and generated images, and what is computed from them.
+
+Features are kept, so that scoring goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import data
+from data import select_real
+from data.cache import cache_dir
+from evaluate import Extractor, neighbours, prdc, protocols, scoring
+from evaluate.cache import cached_features
+from experiments.files import read_json, write_json
+from experiments.settings import RunSettings
+from training.samples import sample, sampling_seed, weights_digest
+
+NEIGHBOURS_FILE = "neighbours.json"
+COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
+
+
+def extract(extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
+    """Features of images under a progress line."""
+    return _with_progress(extractor, title, images, unit="image", leave=True)
+
+
+def distances(real: np.ndarray, fake: np.ndarray, extractor: Extractor, title: str) -> dict:
+    """The scores of a record, under progress lines: they take minutes on 10,000 images."""
+    found = _with_progress(scoring.score, f"{title}, distances", real, fake, extractor)
+    if min(len(real), len(fake)) <= prdc.DENSITY_NEIGHBOURS:
+        return found  # too few for neighbours
+    more = _with_progress(prdc.prdc, f"{title}, precision and recall", real, fake)
+    return {**found, **more._asdict()}
+
+
+def _with_progress(function, title: str, *arguments, unit: str = "it", leave: bool = False):
+    """``function(*arguments)`` with a ``progress(done, total)`` that moves a bar."""
+    with tqdm(desc=title, unit=unit, leave=leave, mininterval=0.5) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return function(*arguments, progress=progress)
+
+
+def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray, sha256: str):
+    """Features of the real images, computed once for a data set and an extractor.
+
+    They are the same under both protocols: neither changes real images.
+    """
+    key = {
+        "kind": "real",
+        "source": settings.source,
+        "split": "test",
+        "sha256": sha256,
+        "jpeg": settings.jpeg,
+        "n": settings.n_real,
+        "selection_seed": data.REAL_SEED,
+        "resize": "tf1-bilinear",
+        "extractor": extractor.name,
+        "fingerprint": extractor.fingerprint,
+    }
+
+    def compute():
+        real = select_real(test, settings.n_real)
+        return extract(extractor, real, f"{settings.dataset}, features of the test images")
+
+    return cached_features(cache_dir() / "features", key, compute)
+
+
+def fake_features(
+    model,
+    method: str,
+    protocol: str,
+    settings: RunSettings,
+    extractor: Extractor,
+    folder: Path,
+    deviation: np.ndarray | None = None,
+):
+    """Features of generated images, kept in the run's folder so that scoring resumes."""
+    key = {
+        "kind": "generated",
+        "weights": weights_digest(model),
+        "method": method,
+        "n": settings.n_fake,
+        "seed": sampling_seed(settings),
+        "protocol": protocol,
+        "resize": "tf1-bilinear",
+        "extractor": extractor.name,
+        "fingerprint": extractor.fingerprint,
+    }
+
+    def compute():
+        images = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
+        scored = protocols.as_scored(images, protocol, generated=True)
+        title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
+        return extract(extractor, scored, title)
+
+    return cached_features(folder / "features", key, compute)
+
+
+def study_copies(
+    model,
+    settings: RunSettings,
+    methods,
+    train: np.ndarray,
+    test: np.ndarray,
+    folder: Path,
+    deviation: np.ndarray | None = None,
+) -> dict[str, dict]:
+    """Are samples copies of training images? The record's fields about it, for each method.
+
+    The median distance of samples from their nearest training images, and that of as many test
+    images: computed once for a model.
+    """
+    seed = sampling_seed(settings)
+    n = min(COPIES, len(test), settings.n_fake)
+    key = {"weights": weights_digest(model), "n": n, "methods": list(methods)}
+    stored = read_json(folder / NEIGHBOURS_FILE) or {}
+    if stored.get("key") != key:
+        sets = {m: sample(model, m, n, seed, deviation) for m in methods}
+        sets["test images"] = select_real(test, n)
+        title = f"{settings.dataset}, nearest training images"
+        medians = _with_progress(neighbours.median_distances, title, sets, train, unit="image")
+        stored = {"key": key, "medians": medians}
+        write_json(folder / NEIGHBOURS_FILE, stored)
+    medians = stored["medians"]
+    return {
+        method: {
+            "nearest_sample": medians[method],
+            "nearest_test": medians["test images"],
+            "nearest_n": n,
+        }
+        for method in methods
+    }
