@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from evaluate import figures
-from evaluate.report import smoke_reasons, write_report
+from evaluate.report import write_report
+from evaluate.report_contents import smoke_reasons
 from tests.test_tables import SMOKE, made_up
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}

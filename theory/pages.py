@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import evaluate
 from evaluate.formats import Table, escape_markdown, to_markdown
+from evaluate.html_page import document, escape, image
 from experiments.files import write_atomically
 from theory.claims import SHOWN, Claim
 
@@ -20,7 +17,6 @@ LEAD = (
     "dimension, measure and density are known. g is the decoder's standard deviation, the scalar "
     "that is learned; the paper's theory writes gamma for the variance g^2."
 )
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 .verdict { display: inline-block; padding: .1rem .6rem; border-radius: 99px; font-size: .82rem;
   border: 1px solid currentColor; white-space: nowrap; }
@@ -82,13 +78,9 @@ def _heading(claim: Claim) -> str:
     return f"{name}. {claim.title}"
 
 
-def _esc(text: object) -> str:
-    return html.escape(str(text), quote=True)
-
-
 def _badge(verdict: str) -> str:
     kind = "yes" if verdict == SHOWN else "no"
-    return f'<span class="verdict {kind}">{_esc(verdict)}</span>'
+    return f'<span class="verdict {kind}">{escape(verdict)}</span>'
 
 
 def _table(table: Table, links: Sequence[str] = ()) -> str:
@@ -96,34 +88,31 @@ def _table(table: Table, links: Sequence[str] = ()) -> str:
         if name == "Verdict":
             return f"<td>{_badge(text)}</td>"
         if name == "Claim" and links:
-            return f'<td><a href="#{links[row]}">{_esc(text)}</a></td>'
-        return f'<td class="wrap">{_esc(text)}</td>'
+            return f'<td><a href="#{links[row]}">{escape(text)}</a></td>'
+        return f'<td class="wrap">{escape(text)}</td>'
 
-    head = "".join(f'<th scope="col">{_esc(name)}</th>' for name in table.header)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     rows = "".join(
         "<tr>" + "".join(cell(i, n, t) for n, t in zip(table.header, row, strict=True)) + "</tr>"
         for i, row in enumerate(table.rows)
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{_esc(table.title)}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
 def _picture(caption: str, path: Path) -> str:
-    data = Path(path).read_bytes()
-    width, height = struct.unpack(">II", data[16:24])
-    source = base64.b64encode(data).decode()
+    img, _, _ = image(path, caption)
     return (
-        f'<figure class="wide smooth"><div class="picture" style="cursor: auto"><img '
-        f'src="data:image/png;base64,{source}" alt="{_esc(caption)}" width="{width}" '
-        f'height="{height}"></div><figcaption>{_esc(caption)}</figcaption></figure>'
+        f'<figure class="wide smooth"><div class="picture" style="cursor: auto">{img}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
 def _section(claim: Claim, anchor: str) -> str:
     pictures = "".join(_picture(*picture) for picture in claim.pictures)
-    notes = "".join(f"<p>{_esc(note)}</p>" for note in claim.notes)
+    notes = "".join(f"<p>{escape(note)}</p>" for note in claim.notes)
     bad = sum(f.verdict != SHOWN for f in claim.findings)
     fold = (
         f"<details{' open' if bad and len(claim.findings) <= 30 else ''}><summary>"
@@ -131,41 +120,28 @@ def _section(claim: Claim, anchor: str) -> str:
         f"{_table(_findings(claim))}</details>"
     )
     return (
-        f'<section id="{anchor}"><h2>{_esc(_heading(claim))}</h2>'
-        f"<p>{_badge(claim.verdict)} {_esc(claim.summary)}</p>"
-        f"<p><strong>Statement.</strong> {_esc(claim.statement)}</p>"
-        f"<p><strong>Experiment.</strong> {_esc(claim.experiment)}</p>{notes}"
+        f'<section id="{anchor}"><h2>{escape(_heading(claim))}</h2>'
+        f"<p>{_badge(claim.verdict)} {escape(claim.summary)}</p>"
+        f"<p><strong>Statement.</strong> {escape(claim.statement)}</p>"
+        f"<p><strong>Experiment.</strong> {escape(claim.experiment)}</p>{notes}"
         f'<article><div class="figures">{pictures}</div>{fold}</article></section>'
     )
 
 
 def _page(claims, command, preset, facts) -> str:
-    style = Path(evaluate.__file__).parent / "templates" / "report.css"
     anchors = [f"claim-{i}" for i in range(1, len(claims) + 1)]
     sections = "".join(map(_section, claims, anchors))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<title>{TITLE}</title>
-<style>{style.read_text(encoding="utf-8")}{_STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>{TITLE}</h1>
-<p class="lead">{_esc(LEAD)} Preset <strong>{_esc(preset)}</strong>.</p>
-<pre class="command"><code>{_esc(command)}</code></pre>
+<p class="lead">{escape(LEAD)} Preset <strong>{escape(preset)}</strong>.</p>
+<pre class="command"><code>{escape(command)}</code></pre>
 </header>
 <main>
 <section><h2>Verdicts</h2>
 {_table(_overview(claims), anchors)}
-<div class="notes">{"".join(f"<p>{_esc(fact)}</p>" for fact in facts)}</div>
+<div class="notes">{"".join(f"<p>{escape(fact)}</p>" for fact in facts)}</div>
 </section>
 {sections}
 </main>
-</body>
-</html>
 """
+    return document(TITLE, body, _STYLE)
