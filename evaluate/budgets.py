@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from evaluate import figures
 from evaluate.formats import Table, to_csv, to_markdown
-from evaluate.rows import SAME_EXPERIMENT, data_label, is_smoke, method_label
-from experiments import paper
+from evaluate.rows import SAME_EXPERIMENT, data_label, method_label, published_fid
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 
@@ -71,16 +70,18 @@ def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
                 f"the folders differ in {field} ({', '.join(sorted(values))}): name folders that "
                 "differ in their epochs alone."
             )
-    found: dict[str, dict[tuple[int, int], list[Record]]] = {}
+    found: dict[str, dict[tuple[int, int], dict[tuple, Record]]] = {}
     for record in records:
         schedule = record["epochs"], record["second_epochs"]
-        found.setdefault(method_label(record), {}).setdefault(schedule, []).append(record)
+        trials = found.setdefault(method_label(record), {}).setdefault(schedule, {})
+        # A first stage is scored in every folder that it has been trained in again.
+        trials.setdefault((record.get("trial"), record.get("seed")), record)
     return {
         method: [
             Point(
                 *schedule,
-                statistics.fmean(_score(r) for r in trials),
-                statistics.fmean(r["log_gamma"] for r in trials),
+                statistics.fmean(_score(r) for r in trials.values()),
+                statistics.fmean(r["log_gamma"] for r in trials.values()),
                 len(trials),
             )
             for schedule, trials in sorted(by_schedule.items())
@@ -123,7 +124,7 @@ def table(found: Mapping[str, list[Point]], first: Record) -> Table:
 
 
 def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path) -> Path:
-    """The same as lines; what the paper reports beside them, unless the scores are smoke's.
+    """The same as lines; beside them what the paper reports, where tables show it too.
 
     Raises:
         UserError: if there are more methods than a picture has colours for.
@@ -134,13 +135,11 @@ def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path
             "the table is written; choose some with --methods for the picture."
         )
     first = records[0]
-    published = {} if is_smoke(first) else paper.TABLE1
-    names = {method_label(r): r["method"] for r in records}
-    curves, levels = {}, {}
-    for method, points in found.items():
-        curves[method] = ([p.epochs for p in points], [p.score for p in points])
-        if row := published.get(names[method], {}).get(first["dataset"]):
-            levels[method] = row.mean
+    curves = {
+        m: ([p.epochs for p in points], [p.score for p in points]) for m, points in found.items()
+    }
+    published = {method_label(r): published_fid(r) for r in records}
+    levels = {method: published[method].mean for method in found if published[method]}
     return figures.against_epochs(curves, levels, _name(first), path)
 
 

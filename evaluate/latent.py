@@ -52,7 +52,7 @@ def mmd(
         block_size: rows of a block of the kernel matrix, which is never held as a whole. It
             changes the value by rounding error only.
 
-    It is around 0 for two samples of one distribution, and as often below 0 as above.
+    Its mean is 0 for two samples of one distribution; it is skewed, more often below 0 than above.
 
     Raises:
         ValueError: not 2-D, different kappa, fewer than two rows, values that are not finite, an

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluate.formats import Table
-from evaluate.rows import Record, data_label, is_smoke, method_label
+from evaluate.rows import Record, data_label, is_papers_data, is_smoke, method_label
 from evaluate.tables import all_tables
 from experiments import paper, presets
 
@@ -22,7 +22,7 @@ CAPTIONS = {
     "figure1a": "Figure 1a: log gamma and the pixel error over training, gamma learned and fixed",
     "figure1b": "Figure 1b: posterior variances, and what noise along a small and a large one does",
     "figure2": "Figure 2: singular values of samples of q(z) and q(u), and of a Gaussian matrix",
-    "interpolations": "Interpolations in u, from one sample at the left to another at the right",
+    "interpolations": "Interpolations in u, from one test image's code to another's",
     "neighbours": "Samples and their nearest training images, by distance between pixels",
 }
 FORMATS = (("md", "Markdown"), ("csv", "CSV"), ("tex", "LaTeX"))
@@ -64,9 +64,9 @@ def smoke_reasons(records: Iterable[Record]) -> list[str]:
     reasons = []
     if any(str(r.get("features") or "").startswith("random") for r in records):
         reasons.append("Features come from a seeded random network, not from Inception.")
-    other = {data_label(r) for r in records} - set(paper.DATASETS.values())
+    other = {data_label(r) for r in records if not is_papers_data(r)}
     if other:
-        reasons.append(f"The data are samples or stand-ins: {', '.join(sorted(other))}.")
+        reasons.append(f"The data are not the paper's own: {', '.join(sorted(other))}.")
     fewest = min((r["n_fake"] for r in records if r.get("n_fake")), default=10_000)
     if fewest < 10_000:
         reasons.append(
@@ -150,12 +150,16 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     def count(r: Record) -> str | None:
         return f"{r['n_train']:,}" if r.get("n_train") else None
 
+    def jpeg(r: Record) -> str | None:
+        return {True: "yes", False: "no"}.get(r.get("jpeg"))
+
     def trained_on(r: Record) -> str:
         return ", ".join(f"{k} {v}" for k, v in (r.get("trained_on") or {}).items())
 
     facts = (
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
+        ("Through JPEG", _distinct(records, jpeg)),
         ("Training images", _distinct(records, count)),
         ("SHA-256, training", _distinct(records, digest("train"))),
         ("SHA-256, test", _distinct(records, digest("test"))),

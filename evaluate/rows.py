@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import paper
+from experiments import paper, presets
 
 Record = Mapping[str, Any]
 
@@ -128,12 +128,21 @@ def data_label(record: Record) -> str:
     A sample or a stand-in goes by the name of its source. A data note says that the data are not
     what their name promises.
     """
-    dataset, source = str(record.get("dataset")), record.get("data_source")
-    if source not in (None, "official", "local"):
-        return str(source)
+    dataset = str(record.get("dataset"))
+    if not _is_official(record):
+        return str(record["data_source"])
     if record.get("data_note"):
         return f"{dataset} (other data)"
     return paper.DATASETS.get(dataset, dataset)
+
+
+def is_papers_data(record: Record) -> bool:
+    """Return whether a record is about the paper's own images, as far as it says."""
+    return _is_official(record) and not record.get("data_note")
+
+
+def _is_official(record: Record) -> bool:
+    return record.get("data_source") in (None, "official", "local")
 
 
 def method_label(record: Record) -> str:
@@ -151,7 +160,23 @@ def method_label(record: Record) -> str:
 
 def naming(record: Record, notes: Notes) -> tuple[str, str]:
     """The cells that say what a row is about: data and method."""
-    return notes.mark(data_label(record), record.get("data_note")), method_label(record)
+    said = " ".join(filter(None, (record.get("data_note"), _jpeg_note(record))))
+    return notes.mark(data_label(record), said), method_label(record)
+
+
+def as_prepared(record: Record) -> bool:
+    """Return whether a record's images went through JPEG if, and only if, the authors' did."""
+    published = presets.PAPER.get(str(record.get("dataset")))
+    jpeg = record.get("jpeg")
+    return None in (published, jpeg) or jpeg == published.jpeg
+
+
+def _jpeg_note(record: Record) -> str | None:
+    if as_prepared(record):
+        return None
+    if record["jpeg"]:
+        return "The images went through JPEG once; the authors' did not."
+    return "The images as published; the authors' went through JPEG once."
 
 
 def _is_beyond(record: Record) -> bool:
@@ -166,9 +191,7 @@ def in_table2(record: Record) -> bool:
 
 def published_fid(record: Record) -> paper.Published | None:
     """The paper's FID for a record's settings; None if its data are not the paper's."""
-    if is_smoke(record) or record.get("data_note"):
-        return None
-    if record.get("data_source") not in (None, "official", "local"):
+    if is_smoke(record) or not is_papers_data(record):
         return None
     return paper.published_fid(
         record.get("method"), record.get("dataset"), record.get("network"), record.get("latent_dim")

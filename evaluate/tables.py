@@ -32,6 +32,7 @@ from evaluate.rows import (
     Notes,
     Record,
     arranged,
+    as_prepared,
     by_experiment,
     by_training,
     in_order,
@@ -63,8 +64,8 @@ def fid_table(
     run_only: leave out the rows for which there is no record.
 
     The difference is ours minus the paper's. Whether ours lies within the paper's mean +- 2 std is
-    said only under the paper's protocol and with the official features. Raises ValueError if two
-    records claim the same trial.
+    said only under the paper's protocol, with the official features, and if the images went through
+    JPEG as the authors' did. Raises ValueError if two records claim the same trial.
     """
     return _score_table("FID", records, protocol, datasets, run_only)
 
@@ -123,7 +124,8 @@ def _score_table(
         if any(published_fid(g.first) and not _judged(g, protocol) for g in groups):
             general.append(
                 "Whether ours lies within the paper's mean ± 2 std is said only for the paper's "
-                f"protocol and the official features ({OFFICIAL_FEATURES})."
+                f"protocol, the official features ({OFFICIAL_FEATURES}) and images prepared as the "
+                "authors did."
             )
     else:
         general.append(paper.KID_MISSING)
@@ -141,7 +143,8 @@ def _score_table(
 
 def _judged(group: Group, protocol: str) -> bool:
     """Whether a row may be said to agree with the paper or not."""
-    return protocol == PAPER_PROTOCOL and group.first.get("features") == OFFICIAL_FEATURES
+    official = group.first.get("features") == OFFICIAL_FEATURES
+    return protocol == PAPER_PROTOCOL and official and as_prepared(group.first)
 
 
 def _empty_row(

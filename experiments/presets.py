@@ -138,8 +138,9 @@ PAPER = {
     ),
 }
 
-# What a method needs besides, by number of colour channels. Dai and Wipf give none of it [?]: the
-# flow's length is the shortest that Rezende and Mohamed use, WAE-MMD's weights are its authors'.
+# What a method needs besides, by number of colour channels. Dai and Wipf give none of it [?]:
+# the flow's length is the shortest of Rezende and Mohamed's on MNIST, WAE-MMD's weights are its
+# authors'.
 PAPER_OPTIONS = {
     "vae-flow": {1: (("length", 10),), 3: (("length", 10),)},
     "wae-mmd": {
@@ -148,7 +149,7 @@ PAPER_OPTIONS = {
     },
 }
 
-# Real data at a tenth of the paper's epochs. Adam moves log gamma by at most the learning rate a
+# Real data at a tenth of the paper's epochs. Adam moves log gamma by about the learning rate a
 # step, so that from 0 it would spend most of a short schedule on its way: it gets its own speed.
 LITE_FRACTION = 10
 LITE_GAMMA_SPEED = 10.0

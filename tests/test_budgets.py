@@ -32,8 +32,9 @@ def folder(path, *records):
 def test_trials_are_averaged_and_schedules_are_in_order():
     found = budgets.lines(
         [
-            *(record(10, 40.0, log_gamma=-3.0), record(10, 42.0, log_gamma=-4.0)),
+            *(record(10, 40.0, log_gamma=-3.0), record(10, 42.0, log_gamma=-4.0, trial=1)),
             *(record(1, 100.0), record(1, 120.0, "vae-learned-gamma")),
+            record(1, 121.0, "vae-learned-gamma"),  # the same training, made and scored again
         ]
     )
     assert found == {
@@ -83,6 +84,10 @@ def test_smoke_scores_keep_their_name_and_have_no_published_level(tmp_path, monk
     budgets.draw(budgets.lines([real]), [real], tmp_path)
     assert drawn["levels"] == {"2-Stage VAE": 12.6}
     assert drawn["unit"] == "FID"
+    for change in ({"network": "resnet"}, {"data_note": "a copy"}):
+        other = record(1, 50.0, **change)
+        budgets.draw(budgets.lines([other]), [other], tmp_path)
+        assert drawn["levels"] == {}
 
 
 def test_too_many_methods_and_a_folder_in_the_way_are_one_line(tmp_path, capsys):

@@ -200,6 +200,9 @@ def test_the_banner_says_when_only_some_scores_are_smoke(tmp_path):
     markdown, _ = write_report(tmp_path, [made_up(), made_up(**SMOKE)], [], "x", "quick")
     assert "some of these scores cannot be compared" in markdown.read_text()
     assert smoke_reasons([made_up()]) == []
+    few = made_up(dataset="celeba140", network="wae", n_fake=2000, smoke=True)
+    assert len(smoke_reasons([few])) == 1  # few images, but the paper's own
+    assert "not the paper's own" in smoke_reasons([{**few, "data_note": "a copy"}])[0]
     alone = made_up(smoke=True)
     assert smoke_reasons([alone]) == ["These runs are marked as smoke runs."]
 

@@ -190,7 +190,7 @@ def measure_claim(cells: Cells, folder: Path) -> Claim:
 
     def judge(cell, found):
         one, two, truth = found["stage1"], found["stage2"], found["truth"]
-        near = one["distance_median"] / found["spread"]
+        near, far = (one[k] / found["spread"] for k in ("distance_median", "distance_90"))
         if _controls(cell):
             right = one["p"] > RIGHT_ABOVE
             expected = f"p above {RIGHT_ABOVE:g} for the first stage as well"
@@ -198,10 +198,11 @@ def measure_claim(cells: Cells, folder: Path) -> Claim:
             right = one["p"] < WRONG_BELOW
             expected = f"p below {WRONG_BELOW:g} for the first stage"
         return (
-            f"{expected}, above {RIGHT_ABOVE:g} for both stages; first stage's samples within "
-            f"{ON_MANIFOLD_BELOW:.0%} of the manifold",
+            f"{expected}, above {RIGHT_ABOVE:g} for both stages; the median of the first stage's "
+            f"samples within {ON_MANIFOLD_BELOW:.0%} of the manifold",
             f"p {one['p']:.3f} and {two['p']:.3f} (the truth itself {truth['p']:.3f}); distance "
-            f"{near:.2%}; tests below 0.05: {one['rejected']:.0%}, {two['rejected']:.0%}",
+            f"{near:.2%} in the median, {far:.2%} at the 90th percentile; tests below 0.05: "
+            f"{one['rejected']:.0%}, {two['rejected']:.0%}",
             right and two["p"] > RIGHT_ABOVE and near < ON_MANIFOLD_BELOW,
         )
 
@@ -223,6 +224,9 @@ def measure_claim(cells: Cells, folder: Path) -> Claim:
         "The first stage's samples x_hat(z), z ~ N(0, I), are projected to the nearest point of "
         "the known manifold, and their intrinsic coordinates are compared with fresh draws of the "
         "true measure by the energy distance's permutation test; likewise both stages' samples. "
+        "Distances are relative to the data's spread; their median decides, but where the measure "
+        "has a hole the first stage puts samples into it, and nothing holds the decoder to the "
+        "manifold where there are no data: see the 90th percentile. "
         f"n = {twosample.N} samples of each in a test; p is the median of {twosample.REPEATS} "
         "tests with fresh samples, since one test of a perfect model falls below 0.05 one time in "
         "twenty. With n large enough every model is rejected: what is said here is said at this n. "
