@@ -32,6 +32,7 @@ from training.failures import OutOfMemory
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+THEORY_OPTIONS = ("theory", "preset", "seed", "out", "dry_run", "deterministic")
 
 
 class Terminated(KeyboardInterrupt):
@@ -345,8 +346,14 @@ def run(plan, engine: str = "local", cores: int = 1) -> None:
 
 def theory(options: argparse.Namespace, command: str) -> None:
     """The theory's grid instead of a plan of the paper's tables."""
-    if options.all or options.datasets or options.tables:
-        raise UserError("--theory runs alone: give --all, --datasets or --tables another command.")
+    usual = parser()
+    others = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in THEORY_OPTIONS and value != usual.get_default(name)
+    ]
+    if others:
+        raise UserError(f"--theory runs alone, without {', '.join(others)}.")
     from theory import run as theory_run
 
     theory_run.plan(options.preset)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from experiments.errors import UserError
+from experiments.files import sweep
 
 CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
 
@@ -44,10 +45,13 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     Raises UserError where the folder cannot be written or is full.
     """
     make_folder(path.parent)
+    sweep(path.parent, f"{path.name}.*.tmp")
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
         os.replace(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error

@@ -55,9 +55,10 @@ def fetch(
                 f"{remote.origin} and put it at {path}"
                 + (f" (and {', '.join(also)} likewise)" if also else "")
             )
-        part.replace(path)
+        # The record first: a file without one counts as someone else's.
         with writing(_record(path)) as file:
             file.write(f"{remote.sha256}  {remote.name}\n".encode())
+        part.replace(path)
     except OSError as error:
         raise write_error(path, error) from error
     return path

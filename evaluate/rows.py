@@ -39,7 +39,7 @@ _SETTINGS = (
     *("protocol", "features", "features_note", "smoke"),
 )
 
-SAME_EXPERIMENT = (*_SETTINGS, "data_sha256", "n_real", "n_fake")
+SAME_EXPERIMENT = (*_SETTINGS, "data_sha256", "features_fingerprint", "n_real", "n_fake")
 
 # What concerns the training alone: in what way its images were scored makes no difference.
 _SCORING = ("protocol", "features", "features_note", "smoke")

@@ -27,10 +27,11 @@ def score(
         progress: called as ``progress(done, total)`` after each score.
 
     Returns:
-        ``features``, ``features_note``, ``n_real``, ``n_fake``, and ``fid``, ``kid``, ``kid_std``
-        (the standard error of ``kid``), ``fid_tfgan``, ``kid_tfgan`` (TF-GAN's own functions on
-        the same features). Features other than Inception's have None there, and ``fd-random``,
-        ``kd-random``, ``kd-random-std`` besides. A standard error is None for a single block.
+        ``features``, ``features_note``, ``features_fingerprint``, ``n_real``, ``n_fake``, and
+        ``fid``, ``kid``, ``kid_std`` (the standard error of ``kid``), ``fid_tfgan``,
+        ``kid_tfgan`` (TF-GAN's own functions on the same features). Features other than Inception's
+        have None there, and ``fd-random``, ``kd-random``, ``kd-random-std`` besides. A standard
+        error is None for a single block.
 
     Raises:
         ValueError: features that do not fit ``evaluate.frechet_distance``.
@@ -55,6 +56,7 @@ def score(
     record = {
         "features": extractor.name,
         "features_note": extractor.note,
+        "features_fingerprint": extractor.fingerprint,
         "n_real": len(real),
         "n_fake": len(fake),
         "fid": None,

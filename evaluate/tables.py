@@ -310,6 +310,10 @@ def _with_mmd(
     ]
 
 
+# How the names of all tables' files begin.
+_STEMS = ("fid-", "kid-", "smoke-", "table3-", "extra-", "beyond-", "second-stage-", "nearest")
+
+
 def all_tables(
     records: Sequence[Record], datasets: Sequence[str] | None = None, run_only: bool = False
 ) -> dict[str, Table]:
@@ -362,11 +366,14 @@ def all_tables(
 def write_tables(records: Sequence[Record], folder: str | os.PathLike) -> list[Path]:
     """Write every table that the records can fill as .md, .csv and .tex; return the files' paths.
 
-    Each file is replaced whole or not at all. Raises ValueError if two records claim the same
-    trial.
+    Each file is replaced whole or not at all; tables that an earlier call wrote and these records
+    do not fill are removed. Raises ValueError if two records claim the same trial.
     """
     paths = []
     for stem, table in all_tables(records).items():
         for suffix, render in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             paths.append(write_atomically(Path(folder) / (stem + suffix), render(table)))
+    for path in set(Path(folder).glob("*.*")).difference(paths):
+        if path.suffix in (".md", ".csv", ".tex") and path.stem.startswith(_STEMS):
+            path.unlink()
     return paths

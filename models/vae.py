@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from experiments.files import sync
 from models import jax_steps, losses
 from models.layers import PACKAGE, GaussianSampler
 from models.networks import part_seeds
@@ -374,4 +375,5 @@ def save(model: keras.Model, path) -> None:
     bare.set_weights(model.get_weights())
     temporary = path.with_name(f"unfinished-{path.name}")
     bare.save(temporary)
+    sync(temporary)  # or a power cut may leave the new name with no content
     os.replace(temporary, path)

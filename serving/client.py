@@ -72,11 +72,20 @@ def main(
     parser.add_argument("--columns", type=int, help="images in a row; default: a square grid")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="default %(default)s")
     options = parser.parse_args(arguments)
+    if not -(2**31) <= options.n < 2**31 or not -(2**63) <= options.seed < 2**63:
+        parser.error("--n has to fit 32 bits, --seed 64")
+    if options.columns is not None and options.columns < 1:
+        parser.error("--columns must be at least 1")
     try:
         client = connect(options.address, options.model)
         images = generate(client, options.n, options.seed, options.stage)
     except (ServingError, OSError) as error:
         print(f"{options.address} gave no images: {error}", file=sys.stderr)
         return 2
-    print(f"{len(images)} images: {write_grid(images, options.out, options.columns)}")
+    try:
+        path = write_grid(images, options.out, options.columns)
+    except OSError as error:
+        print(f"{options.out} can't be written: {error.strerror or error}", file=sys.stderr)
+        return 2
+    print(f"{len(images)} images: {path}")
     return 0

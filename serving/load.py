@@ -133,8 +133,7 @@ def drive(
     signatures = connect().signatures()
 
     def work():
-        client = connect()
-        client.signatures()
+        client = None
         while True:
             with lock:
                 request = next(queue, None)
@@ -143,15 +142,21 @@ def drive(
             outputs = error = None
             start = time.perf_counter()
             try:
-                outputs = client.predict(request.signature, **request.inputs)
-            except ServingError as refusal:
-                error = refusal
-            except OSError as broken:
-                error = ServingError("UNAVAILABLE", str(broken))
-            seconds = time.perf_counter() - start
-            found = wrong(request, signatures, outputs, error)
-            if found is None and request.valid and check is not None:
-                found = check(request, outputs)
+                if client is None:
+                    client = connect()
+                    client.signatures()
+                    start = time.perf_counter()
+                try:
+                    outputs = client.predict(request.signature, **request.inputs)
+                except ServingError as refusal:
+                    error = refusal
+                seconds = time.perf_counter() - start
+                found = wrong(request, signatures, outputs, error)
+                if found is None and request.valid and check is not None:
+                    found = check(request, outputs)
+            except Exception as broken:  # whatever it is: a request without its outcome would pass
+                seconds = time.perf_counter() - start
+                found = f"{request.signature}: {type(broken).__name__}: {broken}"
             with lock:
                 outcomes.append(Outcome(seconds, found))
 
@@ -190,6 +195,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--signatures", nargs="+", help="default: all")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args(arguments)
+    if min(options.requests, options.concurrency, options.batch) < 1:
+        parser.error("--requests, --concurrency and --batch must be at least 1")
     if options.rest:
         from serving.rest_client import RestClient as make
     else:

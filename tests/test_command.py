@@ -130,7 +130,12 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--datasets", "svhn"], ["--all", "--epochs", "0"], ["--all", "--network", "vgg"]],
+    [
+        ["--datasets", "svhn"],
+        ["--all", "--epochs", "0"],
+        ["--all", "--network", "vgg"],
+        ["--theory", "--shard", "1/2"],
+    ],
     ids=" ".join,
 )
 def test_a_mistyped_option_is_one_line_before_tensorflow_says_anything(arguments):

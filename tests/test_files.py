@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
+
 import pytest
 
 from experiments import files
@@ -18,6 +22,40 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_is_said_with_the_files_name(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"):
+        files.write_atomically(tmp_path / "a.txt", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_after_the_file_has_its_name_stays_ctrl_c(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def replaced(*names):
+        replace(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", replaced)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_atomically(tmp_path / "a.txt", "new")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    old, fresh, other = (tmp_path / n for n in (".a.npz.1", ".a.npz.2", ".b.npz.3"))
+    for path in (old, fresh, other):
+        path.touch()
+    before = time.time() - 2 * files.ABANDONED
+    for path in (old, other):
+        os.utime(path, (before, before))
+    files.write_atomically(tmp_path / "a.npz", bytes(files.LARGE + 1))
+    assert {p.name for p in tmp_path.iterdir()} == {"a.npz", ".a.npz.2", ".b.npz.3"}
 
 
 def test_json_round_trip_and_damage(tmp_path):

@@ -154,13 +154,17 @@ def test_the_summary_counts_a_training_once(tmp_path):
         for m, s in (("vae-learned-gamma", 0.0), ("two-stage", 1500.0))
         for p in ("paper", "standard")
     ]
+    renormalised = made_up(method="two-stage-renormalised", seconds=stages)
+    ablation = made_up(method="two-stage-no-skip", seconds={"first": 3000.0, "second": 600.0})
     other = made_up(trial=1, status="failed: made-up", seconds={"first": 60.0}, machine="made up")
-    paths = write_report(tmp_path, [*rows, other], [], "x", "paper")
+    records = [*rows, renormalised, ablation, other]
+    paths = write_report(tmp_path, records, [], "x", "paper")
     page = Page(paths[1].read_text())
     for text in (paths[0].read_text(), re.sub(r"(?<=[a-z])(?=[0-9])", ": ", page.text)):
-        assert "2 models" in text
-        assert "1 h 16 min of training, 40 s of scoring" in text  # 3000 + 1500 + 60 s, 4 x 10 s
-        assert "1 of 5 rows" in text
+        assert "3 models" in text
+        # 3000 + 1500 + 600 + 60 s, the ablation's first stage being the other's; 4 x 10 s
+        assert "1 h 26 min of training, 40 s of scoring" in text
+        assert "1 of 7 rows" in text
         assert "made up" in text
 
 

@@ -15,6 +15,7 @@ import reproduce_paper
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
+from experiments.errors import UserError
 from models.vae import standard_normal
 from tests import small
 from training import pictures, records, run, shards
@@ -94,6 +95,76 @@ def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, 
     run.run_plan(tiny_plan(tmp_path), random_network())
     assert {r["status"] for r in json.loads((tmp_path / "results.json").read_text())} == {"ok"}
     assert kept.stat().st_mtime_ns == written
+
+
+def test_a_later_failure_leaves_what_was_scored(out, monkeypatch):
+    before = json.loads((out / "results.json").read_text())
+
+    def no_memory(*_, **__):
+        raise TrainingDiverged("the loss is nan after epoch 1")
+
+    monkeypatch.setattr(run, "train", no_memory)
+    run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert [r for r in records if r["status"] == "ok"] == before
+    failed = [r for r in records if r["status"] != "ok"]
+    assert {r["method"] for r in failed} == {
+        "vae-learned-gamma-renormalised",
+        "two-stage-renormalised",
+    }
+    assert all(r["smoke"] for r in failed)
+    assert all(p.name.startswith("smoke") for p in (out / "tables").iterdir())
+
+
+def test_other_images_are_refused_and_nothing_changes(out, monkeypatch):
+    plan = tiny_plan(out, ["mnist"], extras=True)
+    records_file = plan.folder(plan.runs[0]) / "records.json"
+    before = records_file.read_bytes()
+    monkeypatch.setattr(run, "load_images", lambda *args: load_crops(*args)[::-1])
+    with pytest.raises(UserError, match=r"a run on other train and test images than .* --data-dir"):
+        run.run_plan(plan, random_network())
+    assert records_file.read_bytes() == before
+
+
+def test_a_damaged_model_is_named(out):
+    plan = tiny_plan(out, ["mnist"], extras=True)
+    path = plan.folder(plan.runs[0]) / "model" / "first.keras"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"first\.keras is damaged .*: remove it to train"):
+        run.run_plan(plan, random_network())
+
+
+def test_a_narrower_command_keeps_the_other_rows_pictures(out):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    before = json.loads((folder / "figures.json").read_text())
+    assert "Samples: 2-Stage VAE" in before
+    alone = tiny_plan(out, ["mnist"], methods=["vae-learned-gamma"])
+    alone = dataclasses.replace(alone, runs=(alone.runs[0].replace(n_fake=16),))
+    run.run_plan(alone, random_network())
+    assert json.loads((folder / "figures.json").read_text()) == before
+    assert set(pictures.load_samples(folder)) == {"test images", "vae-learned-gamma", "two-stage"}
+    records = json.loads((out / "results.json").read_text())
+    assert [r["n_fake"] for r in records if r["method"] == "two-stage"] == [32, 32]
+
+
+def test_another_network_under_the_same_name_scores_again(out):
+    plan = tiny_plan(out, ["mnist"], protocols=["paper"])
+    other = random_network(seed=1)
+    other.name = random_network().name
+    assert other.fingerprint != random_network().fingerprint
+    before = run.execute(plan, plan.runs[0], random_network())
+    after = run.execute(plan, plan.runs[0], other)
+    assert [r["method"] for r in after] == ["vae-learned-gamma", "two-stage"]
+    for a in after:
+        (b,) = (b for b in before if (b["method"], b["protocol"]) == (a["method"], "paper"))
+        assert a["fd-random"] != b["fd-random"]
+
+
+def test_what_is_said_of_the_data_later_holds_for_all_rows(out):
+    plan = tiny_plan(out, ["mnist"], data_notes={"mnist": "a copy"})
+    run.run_plan(plan, random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert {r["data_note"] for r in records} == {"a copy"}
 
 
 def test_one_method_alone_trains_one_stage(tmp_path):

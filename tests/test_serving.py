@@ -228,6 +228,21 @@ def test_some_mixed_requests(model, connect):
     assert seconds > 0
 
 
+def test_a_client_that_breaks_is_a_wrong_answer_and_not_a_missing_one(connect):
+    signatures = connect().signatures()
+
+    class Broken:
+        def signatures(self):
+            return signatures
+
+        def predict(self, *_, **__):
+            raise KeyError("images")
+
+    outcomes, _ = load.drive(Broken, load.mixed_requests(signatures, 20, batch=2), concurrency=2)
+    assert len(outcomes) == 20
+    assert all("KeyError" in outcome.wrong for outcome in outcomes)
+
+
 @pytest.mark.slow
 def test_a_thousand_mixed_requests(model, connect):
     """At concurrency 8, a tenth invalid: all answered rightly, and memory stays where it was."""
@@ -252,6 +267,8 @@ def test_load_command(server, capsys):
     assert re.search(r"^wrong +0$", printed, re.MULTILINE)
     assert load.main([*address, "--signatures", "dream"]) == 2
     assert load.main(["--rest", "http://127.0.0.1:9"]) == 2
+    with pytest.raises(SystemExit):
+        load.main([*address, "--requests", "0"])
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -90,6 +91,41 @@ def test_two_runs_of_one_name_are_refused(tmp_path, change):
     make_run(one, "a", **change)
     with pytest.raises(UserError, match="two different runs of one name"):
         shards.merge([one], out)
+
+
+def scored(folder, *protocols):
+    records = [{"protocol": p, "fid": 1.0, "status": "ok"} for p in protocols]
+    (folder / "records.json").write_text(json.dumps(records))
+
+
+def test_scores_that_came_later_are_merged(tmp_path):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(one, "a")
+    scored(one / "a", "paper")
+    assert shards.merge([one], out) == ["a"]
+    scored(one / "a", "paper", "standard")
+    assert shards.merge([one], out) == ["a"]
+    assert len(json.loads((out / "a" / "records.json").read_text())) == 2
+    scored(one / "a", "standard")  # less than out has: left as it is
+    assert shards.merge([one], out) == []
+    scored(out / "a", "paper")
+    with pytest.raises(UserError, match="two different runs of one name"):
+        shards.merge([one], out)
+
+
+def test_what_cannot_be_copied_is_one_line_and_no_run(tmp_path, monkeypatch):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(one, "a")
+
+    def full(source, target, **_):
+        raise shutil.Error([(str(source), str(target), "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(shards.shutil, "copytree", full)
+    with pytest.raises(UserError, match=r"a can't be copied to .*: .*No space left"):
+        shards.merge([one], out)
+    (out / ".merging-b").mkdir()
+    (out / ".merging-b" / "records.json").touch()
+    assert shards.run_folders(out) == []
 
 
 def test_the_report_has_the_whole_plans_command(tmp_path):

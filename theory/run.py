@@ -72,8 +72,10 @@ def plan(preset: str, seed: int = 0) -> list:
     """The cells of a preset, "quick" or "paper" (the full grid), in the order of running.
 
     Raises:
-        UserError: for another preset.
+        UserError: for another preset, or a seed that can't be one.
     """
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed must be from 0 to 2^31 - 1, got {seed}.")
     if preset not in PRESETS:
         raise UserError(
             f"--theory takes --preset {' or '.join(PRESETS)} (the full grid; the default), got "

@@ -45,7 +45,7 @@ def strategy_of(name: str) -> tf.distribute.Strategy | None:
     try:
         config = json.loads(os.environ.get("TF_CONFIG", ""))
         config["cluster"]["worker"], config["task"]["index"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             "--distribute multi-worker needs TF_CONFIG, with the addresses of all workers and this "
             'one\'s index: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
 import data
 import models
 from data.jpeg import jpeg_round_trip
 from experiments.errors import UserError
-from experiments.files import read_json
+from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from training.callbacks import History
+from training.layout import IMAGES_FILE, SETTINGS_FILE
 
-MODEL_FOLDER = "model"
-SETTINGS_FILE = "settings.json"
-RECORDS_FILE = "records.json"
-FIGURES_FILE = "figures.json"
-TRAINED_ON_FILE = "trained_on.json"  # where another backend has trained the run
 STAGES = ("first", "second")
 HELD_OUT = 256  # test images whose pixel error is followed through training
 
@@ -62,6 +60,44 @@ def check_settings(settings: RunSettings, folder: Path) -> None:
             f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "
             "it was made with, or choose another --out."
         )
+
+
+def check_images(folder: Path, train: np.ndarray, test: np.ndarray) -> dict[str, str]:
+    """Refuses images that are not those that the folder's run was begun with.
+
+    Returns:
+        The SHA-256 of each split, which the folder keeps.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    path = Path(folder) / IMAGES_FILE
+    found = {"train": data.digest(train), "test": data.digest(test)}
+    begun = read_json(path)
+    if begun is None:
+        write_json(path, found)
+    elif changed := [split for split in found if begun.get(split) != found[split]]:
+        raise UserError(
+            f"{folder} holds a run on other {' and '.join(changed)} images than those found now "
+            "(their checksums differ): name the --data-dir it was made with, or choose another "
+            "--out."
+        )
+    return found
+
+
+def load_stage(path: Path) -> models.VAE:
+    """A finished stage.
+
+    Raises:
+        UserError: if the file can't be read.
+    """
+    try:
+        return keras.saving.load_model(path)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{path} is damaged ({reason[0]}): remove it to train this stage again."
+        ) from error
 
 
 def histories(folder: Path) -> dict[str, History]:

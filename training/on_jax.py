@@ -36,15 +36,15 @@ from training.callbacks import PixelError, Progress, of_every_stage
 from training.failures import RunFailed
 from training.folder import (
     HELD_OUT,
-    MODEL_FOLDER,
-    SETTINGS_FILE,
-    TRAINED_ON_FILE,
     build,
+    check_images,
     check_settings,
     histories,
     load_images,
+    load_stage,
     train_stages,
 )
+from training.layout import MODEL_FOLDER, SETTINGS_FILE, TRAINED_ON_FILE, jax_state
 
 STACK_BYTES = 128 * 2**20  # of a stack of batches: two are on the device at a time
 SAVE_SECONDS = 60.0
@@ -149,7 +149,7 @@ def fit_stage(
         TrainingDiverged: if the loss is not finite at the end of an epoch.
     """
     model.compile(optimizer=adam(settings.learning_rate))
-    state = State(folder / f"state-{name}.npz", model, save_seconds, deadline)
+    state = State(folder / jax_state(name), model, save_seconds, deadline)
     done = state.restore()
     history = histories(folder)[name]
     history.truncate(done)
@@ -207,13 +207,14 @@ def train(
     def trained(name, vae, array, **arguments):
         saved = folder / MODEL_FOLDER / f"{name}.keras"
         if saved.exists():
-            vae = keras.saving.load_model(saved)
+            vae = load_stage(saved)
         else:
+            fit_stage(vae, array(), settings, name, folder, **arguments, **common)
+            # Before the model, with which the stage counts as finished.
             before = (read_json(folder / TRAINED_ON_FILE) or {}).get("stages", [])
             write_json(folder / TRAINED_ON_FILE, place([*(s for s in before if s != name), name]))
-            fit_stage(vae, array(), settings, name, folder, **arguments, **common)
             models.save(vae, saved)
-        (folder / f"state-{name}.npz").unlink(missing_ok=True)
+        (folder / jax_state(name)).unlink(missing_ok=True)
         return vae
 
     train_stages(settings, build(settings), images, trained, (PixelError(held_out),))
@@ -299,7 +300,10 @@ def main(arguments: list[str] | None = None) -> int:
         images, test = (load_images(settings, s, options.data_dir) for s in ("train", "test"))
         held_out = data.select_real(test, HELD_OUT)
         out = Path(options.out or Path("runs") / options.preset)
-        train(settings, images, held_out, out / settings.name, deadline=deadline)
+        folder = out / settings.name
+        check_settings(settings, folder)
+        check_images(folder, images, test)
+        train(settings, images, held_out, folder, deadline=deadline)
     except (UserError, RunFailed) as error:
         print(f"training.on_jax: {error}", file=sys.stderr)
         return 2
@@ -316,7 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from the last saved epoch.", file=sys.stderr)
         return 130
-    print(f"Trained: {out / settings.name}")
+    print(f"Trained: {folder}")
     return 0
 
 

@@ -44,8 +44,11 @@ def draw_figures(
         kept[method] = images
         name = f"Samples: {paper.method_name(method)}"
         paths[name] = figures.image_grid(images, out / f"samples-{method}.png")
-    save_samples({name: images[:SIDE_BY_SIDE] for name, images in kept.items()}, folder)
-    figures.compare_grids(grids, out / "samples.png")  # side by side, for a README or a talk
+    kept = {name: images[:SIDE_BY_SIDE] for name, images in kept.items()}
+    others = {name: rows for name, rows in load_samples(folder).items() if name not in kept}
+    save_samples(kept | others, folder)  # an earlier command may have drawn more rows
+    if not others:
+        figures.compare_grids(grids, out / "samples.png")  # side by side, for a README or a talk
     pairs = real[:PAIRS]
     paths["reconstructions"] = figures.reconstruction_grid(
         pairs, model.reconstruct(pairs, seed=seed), out / "reconstructions.png"
@@ -64,6 +67,8 @@ def save_samples(images: dict[str, np.ndarray], folder: Path) -> None:
 
 def load_samples(folder: Path) -> dict[str, np.ndarray]:
     """What :func:`save_samples` wrote: method, or "test images" -> ``(n, h, w, 3)`` uint8."""
+    if not (folder / SAMPLES_FILE).exists():
+        return {}
     with np.load(folder / SAMPLES_FILE, allow_pickle=False) as stored:
         return dict(stored)
 
@@ -75,7 +80,7 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
     two-stage VAE is the z of the others.
 
     Args:
-        runs: as :func:`write_results` gathers them.
+        runs: as :func:`training.results.write_results` gathers them.
         out: the output folder.
 
     Returns:

@@ -13,6 +13,7 @@ import os
 import platform
 from pathlib import Path
 
+from experiments import environment
 from experiments.errors import UserError
 from experiments.settings import RunSettings
 from training import shards
@@ -37,7 +38,7 @@ def _absolute(plan: Plan) -> Plan:
     """The plan with paths that mean the same in every process."""
 
     def resolved(path):
-        return None if path is None else str(Path(path).resolve())
+        return None if path is None else str(Path(path).expanduser().resolve())
 
     return dataclasses.replace(
         plan,
@@ -52,9 +53,8 @@ def _environment(gpus: int) -> dict[str, str]:
     names = HANDED_ON if not gpus else HANDED_ON[:-1]  # Ray shares out the GPUs
     return {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":"),
+        **{name: os.environ.get(name, value) for name, value in environment.DEFAULTS.items()},
         "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "OPENBLAS_NUM_THREADS": "1",
         **{name: os.environ[name] for name in names if name in os.environ},
     }
 
@@ -163,7 +163,8 @@ def _collect(ray, plan: Plan, pending: dict, write_results) -> tuple[Path, Path]
             said = f"done on {ray.get(done)}"
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            failed[name] = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+            lines = str(cause).strip().splitlines() or ["no reason given"]
+            failed[name] = f"{type(cause).__name__}: {lines[0]}"
             said = f"failed, {failed[name]}"
         print(f"Run {number} of {len(plan.runs)}: {name}, {said}", flush=True)
         if plan.gathers and name not in failed:

@@ -8,16 +8,15 @@ from evaluate import report
 from experiments import paper, presets
 from experiments.errors import UserError
 from experiments.files import read_json, write_json
-from training.folder import FIGURES_FILE, RECORDS_FILE, SETTINGS_FILE, histories
+from training.folder import histories
+from training.layout import FIGURES_FILE, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
 from training.records import run_row
-
-RESULTS_FILE = "results.json"
 
 
 def gather(out: Path) -> list[dict]:
     """The records of every run below the output folder, this call's and earlier ones'."""
-    found = [r for path in Path(out).glob(f"*/{RECORDS_FILE}") for r in read_json(path) or []]
+    found = [r for path in Path(out).glob(f"[!.]*/{RECORDS_FILE}") for r in read_json(path) or []]
     return sorted(found, key=_table_order)
 
 
@@ -42,7 +41,7 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
         raise UserError(f"{out} holds no scored runs: name their folder with --out.")
     write_json(out / RESULTS_FILE, found)
     runs = []
-    for path in out.glob(f"*/{FIGURES_FILE}"):
+    for path in out.glob(f"[!.]*/{FIGURES_FILE}"):
         folder = path.parent
         settings = read_json(folder / SETTINGS_FILE)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}

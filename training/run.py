@@ -18,15 +18,8 @@ from experiments.settings import RENORMALISED, RunSettings
 from models.renormalised import aggregate_deviation
 from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
-from training.folder import (
-    FIGURES_FILE,
-    HELD_OUT,
-    MODEL_FOLDER,
-    RECORDS_FILE,
-    TRAINED_ON_FILE,
-    histories,
-    load_images,
-)
+from training.folder import HELD_OUT, check_images, check_settings, histories, load_images
+from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, TRAINED_ON_FILE
 from training.pictures import draw_figures
 from training.plan import Plan
 from training.results import write_results
@@ -35,7 +28,7 @@ from training.train import train
 
 FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
 EXPORT_FOLDER = Path("saved_model") / "1"
-EXPORTED = EXPORT_FOLDER / "saved_model.pb"  # TensorFlow writes it last
+EXPORTED = EXPORT_FOLDER / "saved_model.pb"
 
 
 def share_first_stage(plan: Plan, settings: RunSettings) -> None:
@@ -50,6 +43,9 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
     source = plan.folder(settings.replace(model="two-stage"))
     if not (source / FIRST_MODEL).exists():
         raise RunFailed(f"{source.name}, whose first stage it shares, has none")
+    elsewhere = read_json(source / TRAINED_ON_FILE)
+    if elsewhere and "first" in elsewhere["stages"]:
+        write_json(folder / TRAINED_ON_FILE, {**elsewhere, "stages": ["first"]})
     # The model last: once it is there, the first stage counts as finished.
     for name in (histories(source)["first"].path.name, FIRST_MODEL):
         write_atomically(folder / name, (source / name).read_bytes())
@@ -66,7 +62,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     """
     folder = plan.folder(settings)
     wanted = [(method, protocol) for method in plan.rows(settings) for protocol in plan.protocols]
-    made = [r for r in read_json(folder / RECORDS_FILE) or [] if r["status"] == "ok"]
+    made = scored_before(plan, settings, extractor)
     scored = {(r["method"], r["protocol"], r["features"], r["n_fake"]) for r in made}
     missing = [w for w in wanted if (*w, extractor.name, settings.n_fake) not in scored]
     if not missing:
@@ -74,6 +70,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
 
     train_images = load_images(settings, "train", plan.data_dir)
     test_images = load_images(settings, "test", plan.data_dir)
+    check_settings(settings, folder)
     about = origin(plan, settings, train_images, test_images)
     try:
         share_first_stage(plan, settings)
@@ -87,11 +84,20 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
             strategy=strategy,
         )
     except RunFailed as error:
-        about |= {"features": extractor.name, "status": f"failed: {error}"}
-        failed = [{**records.base_record(settings, *row), **about} for row in wanted]
-        write_json(folder / RECORDS_FILE, failed)
+        n_real = min(settings.n_real, len(test_images))
+        about |= {
+            "features": extractor.name,
+            "features_note": extractor.note,
+            "features_fingerprint": extractor.fingerprint,
+            "n_real": n_real,
+            "n_fake": settings.n_fake,
+            "smoke": records.is_smoke(settings, extractor.is_inception, n_real),
+            "status": f"failed: {error}",
+        }
+        made += [{**records.base_record(settings, *row), **about} for row in missing]
+        write_json(folder / RECORDS_FILE, made)
         print(f"{settings.name}: training stopped, {error}. The other runs go on.", flush=True)
-        return failed
+        return made
 
     if not distribution.is_chief(strategy):
         return []
@@ -124,12 +130,35 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     return made
 
 
+def scored_before(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
+    """The run's records that still hold, with what is said of the data now.
+
+    Those of another network under the extractor's name do not hold.
+    """
+    path = plan.folder(settings) / RECORDS_FILE
+    stored = read_json(path) or []
+    made = []
+    for record in stored:
+        print_of = record.get("features_fingerprint") or extractor.fingerprint
+        other = record.get("features") == extractor.name and print_of != extractor.fingerprint
+        if record["status"] == "ok" and not other:
+            note = plan.data_notes.get(settings.dataset, record["data_note"])
+            made.append({**record, "data_note": note})
+    if made and made != stored:
+        write_json(path, made)
+    return made
+
+
 def origin(plan: Plan, settings: RunSettings, train: np.ndarray, test: np.ndarray) -> dict:
-    """The record's fields about the images, the versions and the machine."""
+    """The record's fields about the images, the versions and the machine.
+
+    Raises:
+        UserError: if the run was begun on other images.
+    """
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
         "data_note": plan.data_notes.get(settings.dataset),
-        "data_sha256": {"train": data.digest(train), "test": data.digest(test)},
+        "data_sha256": check_images(plan.folder(settings), train, test),
         "n_train": len(train),
         "versions": records.versions(),
         "machine": records.machine(),
@@ -158,7 +187,8 @@ def look(
     if isinstance(model, models.TwoStageVAE):
         table3, more = latents.study(model, settings, train, test, folder)
         pictures.update(more)
-    write_json(folder / FIGURES_FILE, pictures)
+    earlier = read_json(folder / FIGURES_FILE) or {}  # perhaps of more rows than these
+    write_json(folder / FIGURES_FILE, earlier | pictures)
     found = study_copies(model, settings, rows, train, test, folder, deviation)
     for method in rows:
         if settings.second_stage(method):

@@ -18,13 +18,10 @@ from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
+from training.layout import COMMAND_FILE, RECORDS_FILE, SETTINGS_FILE
 
 if TYPE_CHECKING:
     from training.plan import Plan
-
-COMMAND_FILE = "command.txt"
-RECORDS_FILE = "records.json"
-SETTINGS_FILE = "settings.json"
 
 
 def parse(text: str) -> tuple[int, int]:
@@ -95,20 +92,21 @@ def kept_command(folders: Iterable[Path]) -> str | None:
 
 def run_folders(out: Path) -> list[Path]:
     """The folders of an output folder that hold a run with records."""
-    return sorted(path.parent for path in Path(out).glob(f"*/{RECORDS_FILE}"))
+    return sorted(path.parent for path in Path(out).glob(f"[!.]*/{RECORDS_FILE}"))
 
 
 def merge(folders: Iterable[Path], out: Path) -> list[str]:
     """Copies the scored runs of other output folders into ``out``, each run whole or not at all.
 
-    A run that ``out`` has already is left as it is, unless its records are missing or say that it
-    failed.
+    A run that ``out`` has already is left as it is, unless the other folder's has all of its scores
+    and more.
 
     Returns:
         The names of the runs that were copied.
 
     Raises:
-        UserError: if a folder holds no runs, or two folders hold different runs of one name.
+        UserError: if a folder holds no runs, two folders hold different runs of one name, or a run
+            can't be copied.
     """
     out = Path(out)
     copied = []
@@ -123,7 +121,12 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
             out.mkdir(parents=True, exist_ok=True)
             part = out / f".merging-{source.name}"  # not seen by run_folders: no records yet
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(source, part, ignore=shutil.ignore_patterns(RECORDS_FILE))
+            try:
+                shutil.copytree(source, part, ignore=shutil.ignore_patterns(RECORDS_FILE))
+            except shutil.Error as error:
+                *_, reason = error.args[0][0]
+                shutil.rmtree(part, ignore_errors=True)
+                raise UserError(f"{source} can't be copied to {out}: {reason}") from error
             if target.exists():
                 shutil.rmtree(target)
             os.replace(part, target)
@@ -134,15 +137,24 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
 
 
 def _replaces(source: Path, target: Path) -> bool:
-    """Whether a run is to be copied to ``target``."""
+    """Whether a run is to be copied to ``target``: if it has all that is scored there and more."""
     if not target.exists():
         return True
-    new, old = (read_json(folder / RECORDS_FILE) for folder in (source, target))
+    new, old = (_scores(folder) for folder in (source, target))
     settings = (read_json(folder / SETTINGS_FILE) for folder in (source, target))
-    finished, better = (r and all(record["status"] == "ok" for record in r) for r in (old, new))
-    if next(settings) != next(settings) or (finished and better and new != old):
+    shared = new.keys() & old.keys()
+    apart = min(len(new), len(old)) > len(shared)
+    if next(settings) != next(settings) or apart or any(new[k] != old[k] for k in shared):
         raise UserError(
             f"{source} and {target} are two different runs of one name: results can't hold both. "
             "Merge into another --out, or remove one."
         )
-    return not finished and new != old
+    if not old and not new:
+        return read_json(source / RECORDS_FILE) != read_json(target / RECORDS_FILE)
+    return len(new) > len(old)
+
+
+def _scores(folder: Path) -> dict[tuple, dict]:
+    """The records of a run that did not fail, by what was scored in what way."""
+    found = [r for r in read_json(folder / RECORDS_FILE) or [] if r["status"] == "ok"]
+    return {tuple(r.get(k) for k in ("method", "protocol", "features", "n_fake")): r for r in found}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import data
 import models
+from experiments.errors import UserError
 from experiments.files import write_json
 from experiments.settings import CHECKPOINT_SECONDS, RunSettings
 from models.optimizer import adam
@@ -18,14 +18,8 @@ from training import distribution
 from training.callbacks import History, PixelError, Progress, of_every_stage
 from training.checkpoints import Checkpoints
 from training.failures import explained
-from training.folder import (
-    MODEL_FOLDER,
-    SETTINGS_FILE,
-    build,
-    check_settings,
-    histories,
-    train_stages,
-)
+from training.folder import build, check_settings, histories, load_stage, train_stages
+from training.layout import MODEL_FOLDER, SETTINGS_FILE, jax_state
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -134,8 +128,8 @@ def train(
             the chief alone writes there.
 
     Raises:
-        UserError: if the folder holds a run with other settings, or the run can't be divided among
-            the devices.
+        UserError: if the folder holds a run with other settings, a stage that is in training on
+            JAX, or a damaged model; or if the run can't be divided among the devices.
         TrainingDiverged: if a loss is not finite.
         OutOfMemory: if memory is too small.
         OSError: with ENOSPC, if the disk is full; what was saved before is kept.
@@ -158,7 +152,12 @@ def train(
         if saved.exists():
             if chief:
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)  # killed before it could
-            return keras.saving.load_model(saved)
+            return load_stage(saved)
+        if (state := folder / jax_state(name)).exists():
+            raise UserError(
+                f"{state} holds a training on JAX that is not finished: go on with it by python -m "
+                "training.on_jax, or remove it to train this stage here from its start."
+            )
         with explained(folder):
             fit_stage(
                 vae,

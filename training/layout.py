@@ -1,0 +1,16 @@
+"""Names of the files in an output folder and in a run's folder."""
+
+RESULTS_FILE = "results.json"
+COMMAND_FILE = "command.txt"  # what a shard's whole plan was started with
+
+SETTINGS_FILE = "settings.json"
+IMAGES_FILE = "images.json"  # checksums of the images that the run is trained and scored on
+TRAINED_ON_FILE = "trained_on.json"  # where another backend has trained the run
+MODEL_FOLDER = "model"
+RECORDS_FILE = "records.json"
+FIGURES_FILE = "figures.json"
+
+
+def jax_state(stage: str) -> str:
+    """The file that holds a stage in training on JAX."""
+    return f"state-{stage}.npz"
