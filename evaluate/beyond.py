@@ -1,6 +1,6 @@
 """Tables of what the paper does not have: other metrics, variants, the second stage's ablations.
 
-Rows and their order are as in ``evaluate.tables``. Nothing here stands among the paper's rows.
+Rows and their order are as ``evaluate.rows`` has them. Nothing here stands among the paper's rows.
 """
 
 from __future__ import annotations

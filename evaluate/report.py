@@ -34,9 +34,9 @@ def write_report(
         "dataset": the records' name of the data set, which decides the section;
         "title": a line such as "2-Stage VAE, trial 0";
         "folder": the run's folder, or None;
-        "figures": {name: path of a PNG}, shown in that order; the names in CAPTIONS have captions,
-            another name is its own (underscores become spaces); a file that does not exist is said
-            to be missing;
+        "figures": {name: path of a PNG}, shown in that order; the names in report_contents.CAPTIONS
+            have captions, another name is its own (underscores become spaces); a file that does not
+            exist is said to be missing;
         "settings": the resolved settings, any JSON values, nested or not;
         "history": {"first": {"loss": [...], "kl": ..., "reconstruction": ..., "log_gamma": ...},
             "second": ...} by epoch, as evaluate.figures.curves takes it; its last epoch is shown.

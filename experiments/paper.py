@@ -144,9 +144,6 @@ TABLE3_MISSING = (
     "The paper's values for Table 3 (MMD between N(0, I) and q(z), and between N(0, I) and q(u)) "
     "are not available to this project, so the published column is empty."
 )
-KID: Scores = MappingProxyType({})
-TABLE3: Scores = MappingProxyType({})
-
 
 ABLATIONS = MappingProxyType(
     {

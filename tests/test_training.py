@@ -104,6 +104,12 @@ def straight(tmp_path_factory):
     config.disable_op_determinism()
 
 
+def test_a_stage_in_training_on_jax_is_not_begun_again(tmp_path, images):
+    (tmp_path / "state-first.npz").touch()
+    with pytest.raises(UserError, match=r"state-first\.npz holds a training on JAX"):
+        train(SETTINGS, images, tmp_path)
+
+
 def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(tmp_path, images):
     model = train(SETTINGS, images, tmp_path)
     names = {p.name for p in tmp_path.iterdir()}

@@ -21,7 +21,6 @@ import data
 from experiments.errors import UserError
 from experiments.settings import RunSettings
 
-NAMES = ("none", "mirrored", "multi-worker")
 OF_WHOLE_BATCHES = ("wae-mmd",)  # models whose objective is no mean over examples
 
 
