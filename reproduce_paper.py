@@ -297,6 +297,8 @@ def _announce(out: Path, paths) -> None:
 
 def dry_run(plan) -> None:
     """Prints the plan with an estimate of its time on this machine."""
+    from tqdm import tqdm
+
     from training import calibrate
     from training.plan import load_extractor
 
@@ -305,10 +307,11 @@ def dry_run(plan) -> None:
     except UserError as error:
         extractor = None
         print(f"Note: {error}")
-    paces = {}
-    for settings in plan.runs:
-        if calibrate.kind(settings) not in paces:
-            paces[calibrate.kind(settings)] = calibrate.measure(settings, extractor)
+    kinds = {calibrate.kind(settings): settings for settings in reversed(plan.runs)}
+    paces = {
+        kind: calibrate.measure(settings, extractor)
+        for kind, settings in tqdm(kinds.items(), "Timing some steps", leave=False)
+    }
     print(calibrate.describe(plan, paces))
 
 

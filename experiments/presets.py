@@ -6,6 +6,8 @@ tracker (no. 7, 8, 9), [?] an assumption where neither says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from experiments.errors import UserError
 from experiments.paper import BEYOND
 from experiments.settings import GAMMAS, SECOND_STAGE_ABLATIONS, RunSettings
@@ -198,6 +200,18 @@ def _quick(paper: RunSettings) -> RunSettings:
         jpeg=False,
         n_fake=QUICK_IMAGES,
         n_real=QUICK_IMAGES,
+    )
+
+
+def tables_of(settings: RunSettings, methods: Iterable[str]) -> tuple[str, ...]:
+    """The paper's tables that have a cell for one of a run's rows."""
+    dataset = settings.dataset.removesuffix("-standin")
+    if dataset not in PAPER or settings.network != PAPER[dataset].network:
+        return ()
+    return tuple(
+        name
+        for name, (datasets, rows) in TABLES.items()
+        if dataset in datasets and set(rows).intersection(methods)
     )
 
 

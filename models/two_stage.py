@@ -134,19 +134,20 @@ class TwoStageVAE:
         )
         return first, second
 
-    def posteriors(self, images) -> np.ndarray:
+    def posteriors(self, images, progress=None) -> np.ndarray:
         """What the second stage trains on: ``(n, 2, kappa)``, mu_z stacked on sd_z.
 
-        If it is to see one fixed z per image, that z stacked on zeros.
+        If it is to see one fixed z per image, that z stacked on zeros. ``progress(done, total)`` is
+        called after each batch.
         """
-        mu_z, sd_z = self.first.encode(images)
+        mu_z, sd_z = self.first.encode(images, progress)
         if self.second.fixed_z:
             mu_z, sd_z = self.second.draw_once(mu_z, sd_z), np.zeros_like(sd_z)
         return np.stack([mu_z, sd_z], axis=1)
 
-    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
-        """``mu_z``, ``sd_z`` of the first stage, each ``(n, kappa)``."""
-        return self.first.encode(images)
+    def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
+        """``mu_z``, ``sd_z`` of the first stage, each ``(n, kappa)``; as :meth:`VAE.encode`."""
+        return self.first.encode(images, progress)
 
     def reconstruct(self, images, seed: int | None = None) -> np.ndarray:
         """The first stage's reconstruction, ``(n, h, w, c)`` in [0, 1], from a sampled z."""

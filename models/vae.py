@@ -30,12 +30,12 @@ def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
     return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
 
 
-def predict(model, array, scale=None):
+def predict(model, array, scale=None, progress=None):
     """``model``'s output for a long NumPy array, in inference mode: an array or a tuple of arrays.
 
     ``scale`` is applied to one batch at a time, so that large uint8 arrays stay uint8. Batch by
     batch rather than by Keras's ``predict``, which builds an input pipeline a call: for a grid of
-    images that costs more than the images.
+    images that costs more than the images. ``progress(done, total)`` is called after each.
 
     Raises:
         RuntimeError: for a model of several devices, each of which would answer the whole batch.
@@ -45,6 +45,8 @@ def predict(model, array, scale=None):
         batch = array[start : start + PREDICT_BATCH]
         out = model.predict_on_batch(batch if scale is None else scale(batch))
         pieces.append(out if isinstance(out, (list, tuple)) else (out,))
+        if progress is not None:
+            progress(start + len(batch), len(array))
     columns = tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
     if len(columns[0]) != len(array):
         raise RuntimeError(
@@ -297,10 +299,13 @@ class VAE(keras.Model):
 
     # --- use: NumPy arrays in, NumPy arrays out -------------------------------------------------
 
-    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
-        """``mu_z``, ``sd_z``, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8."""
+    def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
+        """``mu_z``, ``sd_z``, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8.
+
+        ``progress(done, total)`` is called after each batch.
+        """
         images = self.check_images(images)
-        return predict(self.encoder, images, self.scale)
+        return predict(self.encoder, images, self.scale, progress)
 
     def decode(self, z) -> np.ndarray:
         """x_hat in [0, 1], ``(n, h, w, c)`` float32, of ``z`` ``(n, kappa)``."""

@@ -29,9 +29,30 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4 * BATCH, *IMAGE_SHAPE), dtype=np.uint8)
 
 
+def posteriors() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    mu_z, spread = rng.normal(size=(2, 4 * BATCH, LATENT_DIM)).astype("float32")
+    return np.stack([mu_z, 0.1 + np.abs(spread)], axis=1)
+
+
 def build(method: str):
-    model = models.build(method, IMAGE_SHAPE, "infogan", LATENT_DIM, momentum=0.9, seed=1)
-    return model.first if method == "two-stage" else model
+    """A method's model; of "two-stage" the second stage."""
+    optimal = method == "vae-optimal-gamma"
+    model = models.build(
+        "vae-learned-gamma" if optimal else method,
+        IMAGE_SHAPE,
+        "infogan",
+        LATENT_DIM,
+        momentum=0.9,
+        seed=1,
+        optimal_gamma=optimal,
+    )
+    return model.second if method == "two-stage" else model
+
+
+def observed(method: str) -> np.ndarray:
+    """What it is trained on."""
+    return posteriors() if method == "two-stage" else images()
 
 
 def fixed_noise(shape, dtype=None, seed=None, **kwargs):
@@ -84,7 +105,7 @@ def main(folder: Path) -> None:
         with np.load(weights) as stored:
             model = build(method)
             model.set_weights([stored[f"arr_{i}"] for i in range(len(stored.files))])
-        record = {"backend": keras.backend.backend(), **history(model, images())}
+        record = {"backend": keras.backend.backend(), **history(model, observed(method))}
         record["tensorflow_imported"] = "tensorflow" in sys.modules
         (folder / f"loss-{method}.json").write_text(json.dumps(record))
 

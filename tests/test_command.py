@@ -208,13 +208,47 @@ def test_dry_run_prints_the_plan(capsys, tmp_path, monkeypatch):
     lines = out.splitlines()
     mnist = next(line for line in lines if line.startswith("mnist-infogan-two-stage-trial0"))
     # 937 steps x (400 x 0.1 s + 800 x 0.02 s) + 50,000 images x 1 ms, in hours
-    assert "375" not in mnist.split("400 + 800")[0]
     assert "374,800 + 749,600" in mnist
+    assert "10,000 x 4" in mnist
+    assert re.search(r"  1, kid, 3  ", mnist)
+    memory, disk = (float(found) for found in re.findall(r"([\d.]+) GiB", mnist))
+    # the images, 44.9 MiB, Adam's two moments and the weights, three times 51 + 17 MiB, at least
+    assert memory > (44.9 + 3 * 68) / 1024
+    assert disk > 68 / 1024  # the models
     assert mnist.endswith("14.6 h")
     assert "60,000" in mnist
     cifar = next(line for line in lines if line.startswith("cifar10-infogan-two-stage-trial0"))
     assert "1000 + 2000" in cifar
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("preset", ["quick", "lite", "paper"])
+def test_dry_run_lists_every_cell_of_the_papers_tables(capsys, tmp_path, monkeypatch, preset):
+    from experiments import presets
+    from training import calibrate
+
+    monkeypatch.setattr(calibrate, "measure", lambda s, e: calibrate.Pace(0.1, 0.02, 0.001))
+    arguments = ["--all", "--tables", "all", "--preset", preset, "--features", "random"]
+    code, out, err = run(capsys, *arguments, "--dry-run", "--out", tmp_path / "out")
+    assert code == 0, err
+    columns = [re.split(r" {2,}", line) for line in out.splitlines() if "-trial0" in line]
+    cells = {
+        (table, dataset.replace("-standin", ""), method)
+        for name, methods, tables, *_ in columns
+        for dataset in [name.split("-infogan")[0].split("-wae-")[0]]
+        for table in tables.split(", ")
+        for method in methods.split(", ")
+        if method in presets.TABLES[table][1]
+    }
+    assert cells == {
+        (table, dataset, method)
+        for table, (datasets, methods) in presets.TABLES.items()
+        for dataset in datasets
+        for method in methods
+    }
+    schedules = {"paper": "400 + 800", "lite": "40 + 80", "quick": "8 + 15"}
+    two_stage = next(c for c in columns if c[0] == "mnist-infogan-two-stage-trial0")
+    assert two_stage[3] == schedules[preset]
 
 
 def test_calibration_times_both_stages():

@@ -15,7 +15,10 @@ from tests import jax_worker
 
 pytest.importorskip("jax")
 ROOT = Path(__file__).parent.parent
-METHODS = ("vae-learned-gamma", "vae-flow", "wae-mmd")  # one for each kind of objective
+METHODS = (  # one for each kind of objective
+    *("vae-learned-gamma", "vae-optimal-gamma", "vae-flow", "wae-mmd", "two-stage-joint-merged"),
+    "two-stage",  # its second stage
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def curves(tmp_path_factory):
     for method in METHODS:
         model = jax_worker.build(method)
         np.savez(folder / f"weights-{method}.npz", *model.get_weights())
-        on_tensorflow[method] = jax_worker.history(model, jax_worker.images())
+        on_tensorflow[method] = jax_worker.history(model, jax_worker.observed(method))
     subprocess.run(
         [sys.executable, "-m", "tests.jax_worker", str(folder)],
         cwd=ROOT,

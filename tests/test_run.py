@@ -19,7 +19,9 @@ from experiments.errors import UserError
 from models.vae import standard_normal
 from tests import small
 from training import pictures, records, run, shards
+from training import scores as run_scores
 from training.failures import TrainingDiverged
+from training.folder import load_images
 from training.plan import make_plan
 from training.samples import sampling_seed
 
@@ -83,6 +85,16 @@ def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, 
     }
     assert status == {("mnist", "failed: the loss is nan after epoch 1"), ("fashion_mnist", "ok")}
     assert "failed: the loss is nan" in (tmp_path / "report.md").read_text()
+    by_status = {r["status"]: r for r in json.loads((tmp_path / "results.json").read_text())}
+    failed, done = (by_status[s] for s in ("failed: the loss is nan after epoch 1", "ok"))
+    of_scores = {"fid_tfgan", "kid_tfgan", "fd-random", "kd-random", "kd-random-std", "steps"}
+    of_scores |= {"precision", "recall", "density", "coverage", "second_steps", "log_gamma"}
+    of_scores |= {"log_gamma_z", *(f"nearest_{k}" for k in ("sample", "test", "n"))}
+    of_scores |= {k for k in done if k.startswith("mmd_")} | {"active_dimensions"}
+    assert done.keys() - failed.keys() <= of_scores
+    assert not failed.keys() - done.keys()
+    assert failed["fid"] is None
+    assert set(failed["seconds"]) == set(done["seconds"])
 
     # Once what failed works, the same command does that run alone.
     kept = tmp_path / "fashion_mnist-infogan-two-stage-trial0" / "records.json"
@@ -239,6 +251,8 @@ def test_the_second_protocol_can_come_later(out, monkeypatch):
     assert scored == [("vae-learned-gamma", "paper"), ("two-stage", "paper")]
     found = json.loads((out / "results.json").read_text())
     scores = {(r["method"], r["protocol"]): r["fd-random"] for r in found}
+    for method in ("vae-learned-gamma", "two-stage"):
+        assert scores[method, "paper"] != scores[method, "standard"]
     assert scores == {(r["method"], r["protocol"]): r["fd-random"] for r in both}
 
 
@@ -347,3 +361,107 @@ def test_shards_of_one_folder_and_their_report(tmp_path, monkeypatch, capsys):
 def test_nothing_to_report(tmp_path, capsys):
     assert reproduce_paper.main(["--merge", "--out", str(tmp_path)]) == 2
     assert "holds no scored runs" in capsys.readouterr().err
+
+
+def test_images_go_through_jpeg_where_the_settings_say_so():
+    settings = presets.resolve("quick", "cifar10")
+    plain = data.load(settings.source, "test")[:8]
+    for jpeg in (False, True):
+        images = load_images(settings.replace(jpeg=jpeg), "test")[:8]
+        assert (images == plain).all() != jpeg
+    np.testing.assert_array_equal(images, jpeg_round_trip(plain))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "b"},
+        {"settings": {"jpeg": True}},
+        {"settings": {"n_real": 32}},
+        {"settings": {"source": "fashion_mnist-sample"}},
+        {"extractor": {"fingerprint": "b"}},
+        {"extractor": {"name": "b"}},
+    ],
+    ids=str,
+)
+def test_real_features_are_kept_for_what_they_depend_on_alone(change):
+    calls = []
+
+    class Counting:
+        name, fingerprint = "a", "a"
+
+        def __call__(self, images, progress):
+            calls.append(len(images))
+            return np.zeros((len(images), 3), "float32")
+
+    settings = presets.resolve("quick", "mnist").replace(n_real=48)
+    test = data.load("mnist-sample", "test")[:64]
+
+    def scored(sha256="a", settings=settings, **named):
+        extractor = Counting()
+        vars(extractor).update(named)
+        return run_scores.real_features(settings, extractor, test, sha256)
+
+    assert len(scored()) == len(scored()) == 48
+    assert calls == [48]
+    scored(
+        change.get("sha256", "a"),
+        settings.replace(**change.get("settings", {})),
+        **change.get("extractor", {}),
+    )
+    assert len(calls) == 2
+
+
+def test_features_go_on_where_they_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_scores, "PIECE", 10)
+    seen = []
+
+    def extractor(images, progress):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(images[0])
+        progress(len(images), len(images))
+        return np.stack([images, images], axis=1).astype("float32")
+
+    def features():
+        return run_scores.features(extractor, "title", tmp_path, {"n": 34}, lambda: np.arange(34))
+
+    with pytest.raises(KeyboardInterrupt):
+        features()
+    assert seen == [0, 10]
+    seen.clear()
+    np.testing.assert_array_equal(features(), np.stack([np.arange(34.0)] * 2, axis=1))
+    assert seen == [20, 30]  # the first two were there
+
+
+@pytest.mark.slow
+def test_every_method_table_and_figure(tmp_path):
+    """All of ``--tables all --methods all`` on tiny images, Table 2's network among them."""
+    plan = make_plan(
+        preset="quick",
+        datasets=["mnist", "celeba140"],
+        methods=["all"],
+        out=tmp_path,
+        command="python reproduce_paper.py",
+        epochs=1,
+        second_epochs=1,
+        images=32,
+        features="random",
+    )
+    table2 = {**small.RUN, "image_shape": (16, 16, 3), "network_options": (("base_dim", 2),)}
+    tiny = {"mnist": small.RUN, "celeba140-standin": table2}
+    runs = tuple(s.replace(**tiny[s.dataset]) for s in plan.runs)
+    run.run_plan(dataclasses.replace(plan, runs=runs), random_network())
+    records = json.loads((tmp_path / "results.json").read_text())
+    assert {r["status"] for r in records} == {"ok"}
+    cells = {(r["dataset"], r["method"]) for r in records}
+    assert cells == {(d, m) for d in tiny for m in presets.METHODS}
+    assert {r["network"] for r in records if r["dataset"] == "celeba140-standin"} == {"wae"}
+    report = (tmp_path / "report.md").read_text()
+    tables = {p.stem for p in (tmp_path / "tables").glob("*.md")}
+    assert tables >= {"smoke-paper", "smoke-standard", "smoke-mmd", "smoke-extra-paper"}
+    for figure in ("figure1a", "figure1b", "figure2", "interpolations", "neighbours"):
+        for dataset, network in (("mnist", "infogan"), ("celeba140-standin", "wae")):
+            place = f"{dataset}-{network}-two-stage-trial0/figures/{figure}.png"
+            assert (tmp_path / place).read_bytes().startswith(b"\x89PNG")
+            assert f"]({place})" in report

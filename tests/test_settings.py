@@ -25,8 +25,18 @@ def test_paper_preset_is_the_published_schedule():
         assert (s.n_fake, s.n_real) == (10_000, 10_000)
         assert s.source == s.dataset == dataset
         assert s.jpeg == (dataset == "cifar10")
-    assert presets.resolve("paper", "mnist").halve_every == 150
-    assert presets.resolve("paper", "mnist").second_halve_every == 300
+        halve = (300, 600) if dataset == "cifar10" else (150, 300)
+        assert (s.halve_every, s.second_halve_every) == halve
+    table2 = presets.resolve("paper", "celeba140")
+    assert (table2.network, table2.epochs, table2.second_epochs) == ("wae", 70, 70)
+    assert (table2.halve_every, table2.second_halve_every) == (30, 30)
+    assert presets.PAPER_OPTIONS == {
+        "vae-flow": {1: (("length", 10),), 3: (("length", 10),)},
+        "wae-mmd": {
+            1: (("reconstruction_weight", 0.05), ("penalty_weight", 10.0)),
+            3: (("reconstruction_weight", 0.2), ("penalty_weight", 100.0)),
+        },
+    }
 
 
 def test_lite_is_a_tenth_with_full_scoring():

@@ -11,6 +11,7 @@ import numpy as np
 
 import data
 from evaluate import Extractor
+from experiments import presets
 from experiments.settings import RunSettings
 from models.optimizer import adam
 from training.folder import build
@@ -99,7 +100,18 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
     Args:
         paces: by :func:`kind` of run.
     """
-    header = ("run", "methods", "epochs", "steps", "images", "scored", "memory", "disk", "time")
+    header = (
+        "run",
+        "methods",
+        "tables",
+        "epochs",
+        "steps",
+        "images",
+        "scored",
+        "memory",
+        "disk",
+        "time",
+    )
     rows = [header]
     total, scoring_known = 0.0, True
     for settings in plan.runs:
@@ -113,6 +125,7 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
             (
                 settings.name,
                 ", ".join(plan.rows(settings)),
+                ", ".join(presets.tables_of(settings, plan.rows(settings))),
                 f"{settings.epochs} + {second}",
                 f"{settings.epochs * steps:,} + {second * steps:,}",
                 f"{spec.n_train:,}",

@@ -17,6 +17,7 @@ from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from training.callbacks import History
 from training.layout import IMAGES_FILE, SETTINGS_FILE
+from training.progress import with_progress
 
 STAGES = ("first", "second")
 HELD_OUT = 256  # test images whose pixel error is followed through training
@@ -41,7 +42,10 @@ def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
 def load_images(settings: RunSettings, split: str, data_dir: str | None = None) -> np.ndarray:
     """The run's images of one split, ``(n, h, w, c)`` uint8, through JPEG where it says so."""
     images = data.load(settings.source, split, data_dir)
-    return jpeg_round_trip(images) if settings.jpeg else images
+    if not settings.jpeg:
+        return images
+    title = f"{settings.dataset}, {split} images through JPEG"
+    return with_progress(jpeg_round_trip, title, images, unit="image")
 
 
 def check_settings(settings: RunSettings, folder: Path) -> None:
@@ -141,7 +145,12 @@ def train_stages(
     latent = train_stage(
         "second",
         model.second,
-        lambda: models.TwoStageVAE(first, model.second).posteriors(images),
+        lambda: with_progress(
+            models.TwoStageVAE(first, model.second).posteriors,
+            f"{settings.dataset}, posteriors of the training images",
+            images,
+            unit="image",
+        ),
         seed=second_seed,
         epochs=settings.second_epochs,
         halve_every=settings.second_halve_every,

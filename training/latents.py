@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from data import select_real
 from evaluate import figures, latent, neighbours
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
+from training.progress import with_progress
 from training.samples import sampling_seed, weights_digest
 
 LATENTS_FILE = "latents.json"
@@ -42,9 +44,18 @@ def latent_samples(model: models.TwoStageVAE, images: np.ndarray, seed: int) -> 
     return LatentSamples(mu_z, sd_z, z, u)
 
 
-def table3(samples: LatentSamples, seed: int) -> dict:
-    """The record's fields of Table 3: squared MMD of q(z) and of q(u) from N(0, I)."""
-    z, u = (latent.prior_mmd(s, seed) for s in (samples.z, samples.u))
+def table3(samples: LatentSamples, seed: int, title: str = "MMD") -> dict:
+    """The record's fields of Table 3: squared MMD of q(z) and of q(u) from N(0, I).
+
+    ``title`` is that of the progress lines.
+    """
+
+    def distance(name, values):
+        return with_progress(
+            functools.partial(latent.prior_mmd, values, seed), f"{title} of {name} from N(0, I)"
+        )
+
+    z, u = distance("q(z)", samples.z), distance("q(u)", samples.u)
     active = latent.active_dimensions(samples.sd_z, samples.mu_z)
     return {
         "mmd_z": z.mmd,
@@ -68,8 +79,8 @@ def study(model, settings: RunSettings, train: np.ndarray, test: np.ndarray, fol
     key = {"weights": weights_digest(model), "n": len(order)}
     stored = read_json(folder / LATENTS_FILE) or {}
     if stored.get("key") != key:
-        print(f"{settings.dataset}, distances of q(z) and q(u) from N(0, I)", flush=True)
-        stored = {"key": key, "fields": table3(samples, seed)}
+        title = f"{settings.dataset}, MMD"
+        stored = {"key": key, "fields": table3(samples, seed, title)}
         write_json(folder / LATENTS_FILE, stored)
     paths = draw(model, samples, train, select_real(test, TEST_IMAGES), folder / "figures", seed)
     return stored["fields"], {name: Path(path).name for name, path in paths.items()}

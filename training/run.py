@@ -22,6 +22,7 @@ from training.folder import HELD_OUT, check_images, check_settings, histories, l
 from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, TRAINED_ON_FILE
 from training.pictures import draw_figures
 from training.plan import Plan
+from training.progress import with_progress
 from training.results import write_results
 from training.scores import distances, fake_features, real_features, study_copies
 from training.train import train
@@ -92,7 +93,9 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
             "n_real": n_real,
             "n_fake": settings.n_fake,
             "smoke": records.is_smoke(settings, extractor.is_inception, n_real),
+            **dict.fromkeys(("fid", "kid", "kid_std")),
             "status": f"failed: {error}",
+            "seconds": {**stage_seconds(folder), "scoring": 0.0},
         }
         made += [{**records.base_record(settings, *row), **about} for row in missing]
         write_json(folder / RECORDS_FILE, made)
@@ -107,7 +110,9 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     rows = plan.rows(settings)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in rows):
-        deviation = aggregate_deviation(*model.encode(train_images))
+        title = f"{settings.dataset}, variances of q(z)"
+        encoded = with_progress(model.encode, title, train_images, unit="image")
+        deviation = aggregate_deviation(*encoded)
     found = look(model, settings, rows, train_images, test_images, folder, deviation)
 
     start = time.monotonic()
@@ -201,6 +206,7 @@ def look(
 def course(settings: RunSettings, method: str, n_train: int, folder: Path) -> dict:
     """The record's fields about the training that a row of the tables stands on."""
     history = histories(folder)
+    seconds = stage_seconds(folder)
     steps = data.steps_per_epoch(n_train, settings.batch_size)
     two = settings.second_stage(method)
     return {
@@ -208,11 +214,13 @@ def course(settings: RunSettings, method: str, n_train: int, folder: Path) -> di
         "second_steps": settings.second_epochs * steps if two else 0,
         "log_gamma": history["first"].rows[-1]["log_gamma"],
         "log_gamma_z": history["second"].rows[-1]["log_gamma"] if two else None,
-        "seconds": {
-            "first": round(history["first"].seconds, 1),
-            "second": round(history["second"].seconds, 1) if two else 0.0,
-        },
+        "seconds": seconds if two else {**seconds, "second": 0.0},
     }
+
+
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """How long each stage has been trained."""
+    return {stage: round(history.seconds, 1) for stage, history in histories(folder).items()}
 
 
 def run_plan(plan: Plan, extractor: Extractor, strategy=None) -> tuple[Path, Path] | None:

@@ -5,10 +5,11 @@ Features are kept, so that scoring goes on where it stopped.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import data
 from data import select_real
@@ -17,35 +18,60 @@ from evaluate import Extractor, neighbours, prdc, protocols, scoring
 from evaluate.cache import cached_features
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
+from training.progress import with_progress
 from training.samples import sample, sampling_seed, weights_digest
 
 NEIGHBOURS_FILE = "neighbours.json"
+PIECE = 512  # images between two times that features are stored
 COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
-
-
-def extract(extractor: Extractor, images: np.ndarray, title: str) -> np.ndarray:
-    """Features of images under a progress line."""
-    return _with_progress(extractor, title, images, unit="image", leave=True)
 
 
 def distances(real: np.ndarray, fake: np.ndarray, extractor: Extractor, title: str) -> dict:
     """The scores of a record, under progress lines: they take minutes on 10,000 images."""
-    found = _with_progress(scoring.score, f"{title}, distances", real, fake, extractor)
+    found = with_progress(scoring.score, f"{title}, distances", real, fake, extractor)
     if min(len(real), len(fake)) <= prdc.DENSITY_NEIGHBOURS:
         return found  # too few for neighbours
-    more = _with_progress(prdc.prdc, f"{title}, precision and recall", real, fake)
+    more = with_progress(prdc.prdc, f"{title}, precision and recall", real, fake)
     return {**found, **more._asdict()}
 
 
-def _with_progress(function, title: str, *arguments, unit: str = "it", leave: bool = False):
-    """``function(*arguments)`` with a ``progress(done, total)`` that moves a bar."""
-    with tqdm(desc=title, unit=unit, leave=leave, mininterval=0.5) as bar:
+def features(
+    extractor: Extractor,
+    title: str,
+    folder: Path,
+    key: dict,
+    images: Callable[[], np.ndarray],
+) -> np.ndarray:
+    """Features of images, kept piece by piece: what stops in between has lost one piece at most.
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    Args:
+        extractor: what makes them.
+        title: of the progress line.
+        folder: where they are kept.
+        key: what they depend on, see :func:`evaluate.cache.cached_features`; "n" is their number.
+        images: makes the images; called if anything is missing.
 
-        return function(*arguments, progress=progress)
+    Returns:
+        ``(n, dim)`` float32.
+    """
+    made = functools.cache(images)
+
+    def whole(progress):
+        pieces = []
+        for start in range(0, key["n"], PIECE):
+            end = min(start + PIECE, key["n"])
+
+            def compute(start=start, end=end):
+                return extractor(
+                    made()[start:end],
+                    progress=lambda done, _: progress(start + done, key["n"]),
+                )
+
+            pieces.append(cached_features(folder, {**key, "piece": [start, end]}, compute))
+            progress(end, key["n"])
+        return np.concatenate(pieces)
+
+    return with_progress(whole, title, unit="image", leave=True)
 
 
 def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray, sha256: str):
@@ -66,11 +92,9 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
         "fingerprint": extractor.fingerprint,
     }
 
-    def compute():
-        real = select_real(test, settings.n_real)
-        return extract(extractor, real, f"{settings.dataset}, features of the test images")
-
-    return cached_features(cache_dir() / "features", key, compute)
+    title = f"{settings.dataset}, features of the test images"
+    folder = cache_dir() / "features"
+    return features(extractor, title, folder, key, lambda: select_real(test, settings.n_real))
 
 
 def fake_features(
@@ -95,13 +119,12 @@ def fake_features(
         "fingerprint": extractor.fingerprint,
     }
 
-    def compute():
-        images = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
-        scored = protocols.as_scored(images, protocol, generated=True)
-        title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
-        return extract(extractor, scored, title)
+    def images():
+        made = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
+        return protocols.as_scored(made, protocol, generated=True)
 
-    return cached_features(folder / "features", key, compute)
+    title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
+    return features(extractor, title, folder / "features", key, images)
 
 
 def study_copies(
@@ -126,7 +149,7 @@ def study_copies(
         sets = {m: sample(model, m, n, seed, deviation) for m in methods}
         sets["test images"] = select_real(test, n)
         title = f"{settings.dataset}, nearest training images"
-        medians = _with_progress(neighbours.median_distances, title, sets, train, unit="image")
+        medians = with_progress(neighbours.median_distances, title, sets, train, unit="image")
         stored = {"key": key, "medians": medians}
         write_json(folder / NEIGHBOURS_FILE, stored)
     medians = stored["medians"]
