@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments import environment
 
 os.environ.update(environment.missing())
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # nothing here waits for a GPU to finish
 
 ADAM_PASSES = 7  # reads weight, gradient, two moments; writes weight, two moments
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from experiments import environment
 
 os.environ.update(environment.missing())
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # nothing here waits for a GPU to finish
 
 import numpy as np
 import tensorflow as tf

@@ -103,6 +103,8 @@ class Extractor:
         and errors as for the call.
         """
         _check_images(images)
+        if batch_size < 1:
+            raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
         for start in range(0, len(images), batch_size):
             batch = to_rgb(images[start : start + batch_size]).astype(np.float32)
             yield self._network(batch).numpy()

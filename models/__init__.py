@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import types
 
 from models import two_stage, vae
@@ -63,6 +64,10 @@ def build(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if network not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(NETWORKS)}; got {network!r}.")
+    if len(image_shape) != 3:
+        raise ValueError(
+            f"image_shape must be (height, width, channels), got {tuple(image_shape)}."
+        )
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be at least 1, got {latent_dim}.")
     return BUILDERS[method](
@@ -78,9 +83,24 @@ def build(
 
 
 def with_options(parts, options: dict):
-    """A module of :mod:`models.networks` whose builders have some arguments set."""
+    """A module of :mod:`models.networks` whose builders have some arguments set.
+
+    An option is for the builders that have an argument of its name.
+
+    Raises:
+        ValueError: if none has.
+    """
+    builders = {name: getattr(parts, name) for name in ("encoder", "decoder")}
+    known = {name: set(inspect.signature(build).parameters) for name, build in builders.items()}
+    if unknown := set(options) - set().union(*known.values()):
+        raise ValueError(
+            f"network_options has {', '.join(sorted(unknown))}, which {parts.__name__} does not "
+            "know."
+        )
     return types.SimpleNamespace(
-        encoder=functools.partial(parts.encoder, **options),
-        decoder=functools.partial(parts.decoder, **options),
         FEATURES=parts.FEATURES,
+        **{
+            name: functools.partial(build, **{k: options[k] for k in options if k in known[name]})
+            for name, build in builders.items()
+        },
     )

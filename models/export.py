@@ -247,7 +247,7 @@ def warmup_requests(functions: dict, batch: int = WARMUP_BATCH) -> list:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def save(module, functions: dict, folder) -> None:
+def save(module, functions: dict, folder, max_images: int = MAX_IMAGES) -> None:
     """Writes a module, its signatures and their warm-up requests as a SavedModel, whole or not.
 
     TensorFlow Serving watches for folders whose names are numbers, and must not find half a model.
@@ -269,16 +269,27 @@ def save(module, functions: dict, folder) -> None:
     unfinished = folder.with_name(f"unfinished-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     tf.saved_model.save(module, str(unfinished), signatures=functions)
-    write_warmup(unfinished, warmup_requests(functions))
+    write_warmup(unfinished, warmup_requests(functions, min(WARMUP_BATCH, max_images)))
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(unfinished, folder)
 
 
-def check_export(max_images: int) -> None:
-    """Raises ValueError if max_images is below 1 or Keras's backend is not TensorFlow's."""
+def check_export(vae, max_images: int) -> None:
+    """What can't be exported.
+
+    Raises:
+        ValueError: if max_images is below 1, ``vae`` is not a model of images, or Keras's backend
+            is not TensorFlow's.
+    """
     if max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}.")
+    shape = vae.encoder.input_shape
+    if len(shape) != 4:
+        raise ValueError(
+            f"a SavedModel takes and gives images as bytes, this model's data are of shape "
+            f"{shape[1:]}: export a model of images."
+        )
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"a SavedModel needs Keras's TensorFlow backend, this is {keras.backend.backend()}: "
@@ -298,8 +309,9 @@ def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
 
     Raises:
         FileExistsError: if ``folder`` holds anything else.
-        ValueError: if max_images is below 1, or on another Keras backend than TensorFlow's.
+        ValueError: if max_images is below 1, the model is not one of images, or on another Keras
+            backend than TensorFlow's.
     """
-    check_export(max_images)
+    check_export(model.first, max_images)
     module = served(model, max_images)
-    save(module, signatures(module), folder)
+    save(module, signatures(module), folder, max_images)

@@ -83,9 +83,10 @@ def export_vae(vae, folder, max_images: int = export.MAX_IMAGES) -> None:
 
     Raises:
         FileExistsError: if ``folder`` holds anything but an earlier SavedModel.
-        ValueError: if max_images is below 1, or on another Keras backend than TensorFlow's.
+        ValueError: if max_images is below 1, the model is not one of images, or on another Keras
+            backend than TensorFlow's.
     """
-    export.check_export(max_images)
+    export.check_export(vae, max_images)
     module = served(vae, max_images)
     signatures = {
         "serving_default": module.generate,
@@ -94,4 +95,4 @@ def export_vae(vae, folder, max_images: int = export.MAX_IMAGES) -> None:
         "encode": module.encode,
         "reconstruct": module.reconstruct,
     }
-    export.save(module, signatures, folder)
+    export.save(module, signatures, folder, max_images)

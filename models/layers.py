@@ -136,7 +136,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not training or mask is not None or not self._can_be_fused(inputs):
+        batch_moments = training and self.trainable  # of a frozen layer Keras takes the stored ones
+        if not batch_moments or mask is not None or not self._can_be_fused(inputs):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
@@ -172,8 +173,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class GaussianSampler(keras.layers.Layer):
     """z = mu + sd * eps with eps ~ N(0, I), fresh at every call.
 
-    The noise comes from a seed generator owned by the layer; its state is a weight, so a model that
-    is saved and loaded goes on with the noise it would have drawn.
+    The noise comes from a seed generator owned by the layer. Its state is no weight, and Keras
+    would leave it out of a .keras file; here it is saved with the layer, so that a model that is
+    saved and loaded goes on with the noise it would have drawn.
 
     Args:
         seed: int or None.
@@ -190,6 +192,13 @@ class GaussianSampler(keras.layers.Layer):
 
     def compute_output_shape(self, mu_shape, sd_shape=None):
         return mu_shape
+
+    def save_own_variables(self, store):
+        store["noise"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        if "noise" in store:  # files of earlier versions have none
+            self.seed_generator.state.assign(store["noise"][...])
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}

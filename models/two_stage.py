@@ -62,10 +62,10 @@ class LatentVAE(VAE):
     def get_config(self):
         return {**super().get_config(), "fixed_z": self.fixed_z}
 
-    def encode(self, z) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, z, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """``mu_u``, ``sd_u``, each ``(n, kappa)`` float32, of ``z`` ``(n, kappa)``."""
         z = check_latents(z, self.encoder.input_shape[-1])
-        return predict(self.encoder, z)
+        return predict(self.encoder, z, progress=progress)
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
         """z ``(n, kappa)`` by u ~ N(0, I), z = z_hat(u) + gamma_z * eps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from models.networks import part_seeds
 
 LIKELIHOODS = ("gaussian", "cross-entropy")
 ERROR_DECAY = 0.99  # of the running mean that optimal_gamma keeps, a memory of about 100 steps
+SMALLEST_ERROR = 1e-12  # whose root is optimal_gamma's least value
 PREDICT_BATCH = 500
 
 
@@ -25,8 +27,16 @@ def _fresh_seed() -> int:
 
 
 def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
-    """``(n, dim)`` float32 draws from N(0, I); the same for the same seed, fresh for None."""
-    seed = _fresh_seed() if seed is None else seed
+    """``(n, dim)`` float32 draws from N(0, I); the same for the same seed, fresh for None.
+
+    Raises:
+        ValueError: if n is below 1, or the seed not from 0 to 2^31 - 1.
+    """
+    seed = _fresh_seed() if seed is None else operator.index(seed)
+    if n < 1:
+        raise ValueError(f"at least one sample can be drawn, got n = {n}.")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"a seed is None or from 0 to 2^31 - 1, got {seed}.")
     return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
 
 
@@ -38,8 +48,13 @@ def predict(model, array, scale=None, progress=None):
     images that costs more than the images. ``progress(done, total)`` is called after each.
 
     Raises:
+        ValueError: for an empty array.
         RuntimeError: for a model of several devices, each of which would answer the whole batch.
     """
+    if not len(array):
+        raise ValueError(f"expected at least one example, got an array of shape {array.shape}.")
+    if keras.backend.backend() == "tensorflow":
+        model.jit_compile = False  # XLA, which Keras takes on a GPU, rounds otherwise than exports
     pieces = []
     for start in range(0, len(array), PREDICT_BATCH):
         batch = array[start : start + PREDICT_BATCH]
@@ -182,7 +197,14 @@ class VAE(keras.Model):
         return len(self.encoder.input_shape)
 
     def scale(self, images):
-        """Images ``(batch, h, w, c)``, uint8 0 to 255, as x in [0, 1]."""
+        """Images ``(batch, h, w, c)``, uint8 0 to 255, as x in [0, 1].
+
+        Raises:
+            ValueError: for floats, which may be scaled already.
+        """
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        if "float" in dtype:
+            raise ValueError(f"expected images as integers from 0 to 255, got {dtype}.")
         return ops.cast(images, self.compute_dtype) / 255.0
 
     def observe(self, images):
@@ -214,7 +236,9 @@ class VAE(keras.Model):
         self.errors_seen.assign_add(1.0)
         error = ops.mean(ops.square(ops.stop_gradient(ops.cast(x - x_hat, "float32"))))
         weight = (1.0 - ERROR_DECAY) / (1.0 - ERROR_DECAY**self.errors_seen)
+        weight = ops.minimum(weight, 1.0)  # of the first step: rounding takes it above
         squared = (1.0 - weight) * ops.exp(2.0 * self.log_gamma) + weight * error
+        squared = ops.maximum(squared, SMALLEST_ERROR)
         self.log_gamma_weight.assign(0.5 * ops.log(squared) / self.gamma_speed)
 
     def elbo(self, x, x_hat, mu_z, sd_z) -> losses.ELBO:
@@ -369,6 +393,19 @@ def build(
     )
 
 
+def copied(model: keras.Model) -> keras.Model:
+    """A copy with the model's weights and the state of its noise, and without its optimiser."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    for ours, theirs in zip(_samplers(copy), _samplers(model), strict=True):
+        ours.seed_generator.state.assign(theirs.seed_generator.state)
+    return copy
+
+
+def _samplers(model: keras.Model) -> list[GaussianSampler]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, GaussianSampler)]
+
+
 def save(model: keras.Model, path) -> None:
     """Writes a model as a .keras file, whole or not at all, without its optimiser's state.
 
@@ -376,8 +413,7 @@ def save(model: keras.Model, path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
+    bare = copied(model)
     temporary = path.with_name(f"unfinished-{path.name}")
     bare.save(temporary)
     sync(temporary)  # or a power cut may leave the new name with no content

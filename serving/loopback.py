@@ -361,7 +361,7 @@ def main(arguments=None) -> int:
     ports = {"rest_port": options.rest_port, "grpc_port": options.grpc_port}
     try:
         loopback = Loopback(options.folder, options.model, **ports)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ServingError) as error:
         print(f"Nothing is served: {error}", file=sys.stderr)
         return 2
     with loopback:

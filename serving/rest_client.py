@@ -6,6 +6,7 @@ python -m serving.rest_client --address http://localhost:8501 --n 64 --seed 0 --
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import sys
 import urllib.error
@@ -63,10 +64,10 @@ class RestClient:
         return self._signatures
 
     def _ask(self, path: str, body: bytes | None = None) -> dict:
-        request = urllib.request.Request(
-            self.base + path, data=body, headers={"Content-Type": "application/json"}
-        )
         try:
+            request = urllib.request.Request(
+                self.base + path, data=body, headers={"Content-Type": "application/json"}
+            )
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
@@ -76,6 +77,10 @@ class RestClient:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 text = json.loads(text)["error"]
             raise ServingError(CODES.get(error.code, f"HTTP {error.code}"), text) from None
+        except (http.client.HTTPException, ValueError) as error:
+            raise ServingError(
+                "UNAVAILABLE", f"{self.base} does not speak TensorFlow Serving's REST API ({error})"
+            ) from None
 
 
 def _tensors(infos: dict) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import models
+from models import vector
 from models.export_vae import export_vae
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -69,3 +70,11 @@ def test_bad_requests_get_a_sentence(tmp_path):
         served["decode"](z=tf.fill((1, KAPPA), float("nan")))
     with pytest.raises(ValueError, match="max_images must be at least 1"):
         export_vae(built("vae-learned-gamma"), tmp_path / "2", max_images=0)
+
+
+def test_models_that_are_not_of_images_are_refused(tmp_path):
+    model = models.build("two-stage", SHAPE, latent_dim=KAPPA)
+    for other in (model.second, vector.build(5, 2)):
+        with pytest.raises(ValueError, match="export a model of images"):
+            other.export(tmp_path / "1")
+    assert not list(tmp_path.iterdir())

@@ -164,3 +164,12 @@ def test_gammas_that_can_not_be(tmp_path):
         plan(tmp_path, gamma="best")
     with pytest.raises(UserError, match="--extras adds rows to vae-learned-gamma and two-stage"):
         plan(tmp_path, methods=["wae-mmd"], gamma="learned", extras=True)
+
+
+def test_a_perfect_first_batch_from_a_large_gamma_is_finite():
+    model = small("vae-learned-gamma", initial_log_gamma=8.0)
+    x = np.zeros((4, *SHAPE), "float32")
+    for _ in range(2):
+        model.renew_gamma(x, x)
+        assert np.isfinite(float(model.log_gamma))
+    assert float(model.log_gamma) < 0

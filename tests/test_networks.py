@@ -416,3 +416,18 @@ def test_mistakes_are_named():
             resnet.encoder((28, 28, 1), num_scale=num_scale)
     with pytest.raises(ValueError, match="multiples of 8"):
         models.build("two-stage", (28, 28, 1), network="wae")
+
+
+def test_options_go_to_the_builders_that_know_them():
+    """The run of the authors' README, smaller: num_scale is the encoder's alone."""
+    options = {"num_scale": 2, "base_dim": 4, "fc_dim": 8}
+    model = models.build("two-stage", (16, 16, 3), "resnet", 6, network_options=options)
+    assert model.sample(2, seed=0).shape == (2, 16, 16, 3)
+    with pytest.raises(ValueError, match=r"network_options has depth_dim, which .*resnet"):
+        models.build("two-stage", (16, 16, 3), "resnet", 6, network_options={"depth_dim": 4})
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (100, 28, 28, 1)])
+def test_a_shape_of_other_than_one_image_is_refused(shape):
+    with pytest.raises(ValueError, match="image_shape must be"):
+        models.build("two-stage", shape)

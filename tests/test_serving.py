@@ -14,6 +14,7 @@ from PIL import Image
 
 import models
 from models import export
+from models.export_vae import export_vae
 from serving import client, load
 from serving.client import ServingError
 from serving.rest_client import RestClient
@@ -21,7 +22,7 @@ from serving.rest_client import RestClient
 pytest.importorskip("tensorflow_serving", reason="needs requirements-serving.txt")
 
 from serving.grpc_client import GrpcClient
-from serving.loopback import Loopback, newest_version
+from serving.loopback import Loopback, ServedModel, newest_version
 
 SERVING = Path(client.__file__).parent
 SHAPE, KAPPA, LIMIT = (8, 8, 3), 3, 64
@@ -257,6 +258,30 @@ def test_a_thousand_mixed_requests(model, connect):
     assert [outcome.wrong for outcome in outcomes if outcome.wrong] == []
     if before is not None:
         assert resident_bytes() - before < 32 * 2**20
+
+
+@pytest.mark.parametrize("address", ["grpc", "http://localhost:x", "myhost"])
+def test_an_address_of_something_else_is_one_line(server, capsys, tmp_path, address):
+    if address == "grpc":
+        address = f"http://{server.grpc_address}"
+    arguments = ["--address", address, "--out", str(tmp_path / "a.png")]
+    assert client.main(RestClient, "", "", arguments) == 2
+    assert capsys.readouterr().err.startswith(f"{address} gave no images: ")
+
+
+def test_where_pictures_cannot_go_is_one_line(server, capsys, tmp_path):
+    out = tmp_path / "absent" / "a.png"
+    arguments = ["--address", server.rest_address, "--n", "1", "--out", str(out)]
+    assert client.main(RestClient, "", "", arguments) == 2
+    assert capsys.readouterr().err.startswith(f"{out} can't be written: No such file")
+
+
+@pytest.mark.parametrize("method", ["two-stage", "vae-learned-gamma"])
+def test_a_model_of_one_image_a_request_can_be_warmed_up(tmp_path, method):
+    model = models.build(method, (8, 8, 1), latent_dim=3)
+    write = export_vae if method == "vae-learned-gamma" else export.export_saved_model
+    write(model, tmp_path / "1", max_images=1)
+    assert ServedModel(tmp_path).warmed_up == (7 if method == "two-stage" else 5)
 
 
 def test_load_command(server, capsys):

@@ -376,3 +376,55 @@ def test_long_arrays_go_through_in_batches(monkeypatch):
     monkeypatch.setattr(model.decoder, "predict_on_batch", lambda z: np.zeros((2 * len(z), 1)))
     with pytest.raises(RuntimeError, match="14 answers for 7 examples"):
         model.decode(whole[0])
+
+
+def test_noise_goes_on_where_a_saved_model_stopped(tmp_path):
+    model = models.build("two-stage", (8, 8, 1), latent_dim=3, seed=5)
+    mu, sd = np.zeros((4, 3), "float32"), np.ones((4, 3), "float32")
+    drawn = [ops.convert_to_numpy(model.first.sampler(mu, sd)) for _ in range(2)]
+    model.save(tmp_path / "model")
+    loaded = models.TwoStageVAE.load(tmp_path / "model")
+    again = ops.convert_to_numpy(loaded.first.sampler(mu, sd))
+    np.testing.assert_array_equal(again, ops.convert_to_numpy(model.first.sampler(mu, sd)))
+    assert all(np.abs(again - before).max() > 1e-3 for before in drawn)
+    latent = [ops.convert_to_numpy(m.second.latent_sampler(mu, sd)) for m in (model, loaded)]
+    np.testing.assert_array_equal(*latent)
+
+
+def test_images_that_are_scaled_already_are_refused():
+    model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
+    model.compile(optimizer="adam")
+    x = np.zeros((4, 8, 8, 1), "float32")
+    with pytest.raises(ValueError, match="images as integers from 0 to 255, got float32"):
+        model.fit(x, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.sample(0), "at least one sample"),
+        (lambda m: m.sample(2, seed=-1), "from 0 to 2"),
+        (lambda m: m.encode(np.zeros((0, 8, 8, 1), "uint8")), "at least one example"),
+        (lambda m: m.decode(np.zeros((0, 3))), "at least one example"),
+    ],
+)
+def test_what_cannot_be_drawn_or_encoded_is_said(call, words):
+    model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
+    with pytest.raises(ValueError, match=words):
+        call(model)
+    np.testing.assert_array_equal(model.sample(2, seed=np.int64(3)), model.sample(2, seed=3))
+
+
+def test_a_frozen_batch_normalisation_keeps_its_averages():
+    model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
+    averages = [w for w in model.encoder.weights if "moving" in w.name]
+    before = [w.numpy() for w in averages]
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    for trainable in (False, True):
+        model.encoder.trainable = trainable
+        model.compile(optimizer="adam")
+        model.fit(images, verbose=0)
+        after = [w.numpy() for w in averages]
+        same = [np.array_equal(a, b) for a, b in zip(after, before, strict=True)]
+        assert len(same) > 0
+        assert same == [not trainable] * len(same)

@@ -487,7 +487,9 @@ def joint_claim(stages: Cells, joints: Cells, folder: Path) -> Claim:
     both = _sound(stages) and _sound(joints)
     findings = _judge("7", joints, judge)
     passing = {
-        cell["form"] for (cell, _), f in zip(joints, findings, strict=True) if f.verdict != SHOWN
+        cell["form"]
+        for (cell, _), f in zip(joints, findings, strict=True)
+        if f.verdict == NOT_SHOWN and (figures.label(cell), cell["seed"]) in apart
     }
     return _claim(
         "7",

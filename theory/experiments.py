@@ -76,7 +76,7 @@ def run_cell(cell: Cell) -> dict:
 
 
 def _draws(cell: Cell, truth: GroundTruth, n: int, part: int, noise: float = 0.0) -> np.ndarray:
-    """``n`` vectors, float32; each ``part`` of a cell has a seed of its own."""
+    """``n`` vectors, float32; no two ``part``s of a cell are the same draws."""
     x, _ = truth.sample(n, [cell.seed, part])
     if noise:
         x = x + noise * np.random.default_rng([cell.seed, part, 1]).standard_normal(x.shape)

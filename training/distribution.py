@@ -20,6 +20,7 @@ import tensorflow as tf
 import data
 from experiments.errors import UserError
 from experiments.settings import RunSettings
+from models.vae import copied
 
 OF_WHOLE_BATCHES = ("wae-mmd",)  # models whose objective is no mean over examples
 
@@ -141,8 +142,10 @@ def batches(strategy, array: np.ndarray, batch_size: int, seed: int, start_step:
 
 def plain(model: keras.Model) -> keras.Model:
     """A copy on this process's first device alone, for what is not training."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
+    copy = copied(model)
+    for layer in copy._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = False  # see prepare; other backends have no such layer
     return copy
 
 

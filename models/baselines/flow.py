@@ -147,9 +147,9 @@ class FlowVAE(VAE):
         reconstruction = self.elbo(x, x_hat, mu, sd).reconstruction
         return ELBO(kl + reconstruction, kl, reconstruction)
 
-    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q_0(z_0|x), each ``(n, kappa)`` float32, of ``images``."""
-        return predict(self.encoder, self.check_images(images), self.scale)[:2]
+        return predict(self.encoder, self.check_images(images), self.scale, progress)[:2]
 
     def latents(self, images, seed: int | None = None) -> np.ndarray:
         """One z_K ~ q(z|x) ``(n, kappa)`` float32 for each of ``images`` ``(n, h, w, c)`` uint8."""

@@ -96,9 +96,9 @@ class WAE(VAE):
         penalty = self.penalty_weight * unbiased_mmd2(mu_z, prior) * ops.ones_like(error)
         return ELBO(error + penalty, penalty, error)
 
-    def encode(self, images) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """``mu_z`` and zeros, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8."""
-        mu_z = predict(self.encoder, self.check_images(images), self.scale)
+        mu_z = predict(self.encoder, self.check_images(images), self.scale, progress)
         return mu_z, np.zeros_like(mu_z)
 
     def get_config(self):
