@@ -53,6 +53,9 @@ def test_end_to_end(tmp_path, capsys):
         assert (record["n_real"], record["n_fake"]) == (64, 64)
         assert (record["epochs"], record["steps"]) == (1, 31)
         assert record["log_gamma"] < 0
+        if record["method"] == "two-stage":
+            assert record["mmd_n"] == 64
+            assert record["mmd_u"] is not None
         assert set(record["versions"]) >= {"python", "tensorflow", "keras", "two-stage-vae"}
         assert re.fullmatch("[0-9a-f]{64}", record["data_sha256"]["train"])
     page = (tmp_path / "report.html").read_text()
@@ -67,6 +70,10 @@ def test_end_to_end(tmp_path, capsys):
         "samples-two-stage",
         "reconstructions",
         "curves",
+        "figure1b",
+        "figure2",
+        "interpolations",
+        "neighbours",
     ):
         picture = tmp_path / "mnist-infogan-two-stage-trial0" / "figures" / f"{name}.png"
         assert picture.read_bytes().startswith(b"\x89PNG")

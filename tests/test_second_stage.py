@@ -146,7 +146,7 @@ def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):
     run.share_first_stage(made, made.runs[0])  # the two-stage run trains its own
 
 
-def test_a_fixed_z_is_drawn_again_alike_when_training_resumes(tmp_path):
+def test_a_fixed_z_is_drawn_again_alike_when_a_run_is_loaded(tmp_path):
     settings = presets.resolve("quick", "mnist", "two-stage-fixed-z").replace(
         image_shape=SHAPE, latent_dim=KAPPA, epochs=1, second_epochs=1, batch_size=32
     )
