@@ -164,7 +164,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.axis in (-1, len(inputs.shape) - 1)
             and self.center
             and self.scale
-            and not (self.renorm or self.synchronized)
+            and not (getattr(self, "renorm", False) or self.synchronized)  # before Keras 3.13: none
             and self.compute_dtype in ("float32", "bfloat16", "float16")
         )
 
