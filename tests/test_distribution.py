@@ -55,7 +55,9 @@ def test_what_can_not_be_divided_is_refused():
         distribution.check(settings.replace(gamma="optimal"), TwoReplicas)
 
 
-@pytest.mark.parametrize("config", ["", "{}", '{"cluster": {"worker": []}}'])
+@pytest.mark.parametrize(
+    "config", ["", "{}", '{"cluster": {"worker": []}}', "[1]", '{"cluster": 1}']
+)
 def test_workers_need_to_know_each_other(monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", config)
     with pytest.raises(UserError, match="--distribute multi-worker needs TF_CONFIG"):
