@@ -30,13 +30,13 @@ def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
     """``(n, dim)`` float32 draws from N(0, I); the same for the same seed, fresh for None.
 
     Raises:
-        ValueError: if n is below 1, or the seed not from 0 to 2^31 - 1.
+        ValueError: if n is below 1, or the seed below 0.
     """
     seed = _fresh_seed() if seed is None else operator.index(seed)
     if n < 1:
         raise ValueError(f"at least one sample can be drawn, got n = {n}.")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"a seed is None or from 0 to 2^31 - 1, got {seed}.")
+    if seed < 0:
+        raise ValueError(f"a seed is None or not negative, got {seed}.")
     return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
 
 

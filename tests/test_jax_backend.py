@@ -79,9 +79,10 @@ def test_several_steps_in_one_call_are_the_same_steps(curves):
 def test_export_says_that_it_needs_tensorflow(monkeypatch, tmp_path):
     from models.export import export_saved_model
 
+    model = jax_worker.models.build("two-stage", (8, 8, 1), latent_dim=3)
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     with pytest.raises(ValueError, match="needs Keras's TensorFlow backend"):
-        export_saved_model(None, tmp_path)
+        export_saved_model(model, tmp_path)
 
 
 def test_command_says_that_it_needs_tensorflow(monkeypatch, capsys):
