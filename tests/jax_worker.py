@@ -36,23 +36,18 @@ def posteriors() -> np.ndarray:
 
 
 def build(method: str):
-    """A method's model; of "two-stage" the second stage."""
-    optimal = method == "vae-optimal-gamma"
-    model = models.build(
-        "vae-learned-gamma" if optimal else method,
-        IMAGE_SHAPE,
-        "infogan",
-        LATENT_DIM,
-        momentum=0.9,
-        seed=1,
-        optimal_gamma=optimal,
-    )
+    """A method's model; of a two-stage VAE, with either gamma, the second stage."""
+    options = {"momentum": 0.9, "seed": 1}
+    if method == "two-stage-optimal-gamma":
+        method = "two-stage"
+        options["optimal_gamma"] = True
+    model = models.build(method, IMAGE_SHAPE, "infogan", LATENT_DIM, **options)
     return model.second if method == "two-stage" else model
 
 
 def observed(method: str) -> np.ndarray:
     """What it is trained on."""
-    return posteriors() if method == "two-stage" else images()
+    return posteriors() if method.startswith("two-stage") else images()
 
 
 def fixed_noise(shape, dtype=None, seed=None, **kwargs):
