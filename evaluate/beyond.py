@@ -25,6 +25,7 @@ from evaluate.rows import (
     provenance,
     schedule,
     select,
+    titled,
 )
 from experiments import paper
 
@@ -73,8 +74,7 @@ def extra_table(
         "Images: generated / real images scored.",
     ]
     title = "precision, recall, density and coverage, " + protocol_name(protocol)
-    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
-    return Table(title, header, tuple(rows), notes.all(general))
+    return Table(titled(title, smoke), header, tuple(rows), notes.all(general))
 
 
 def with_extra(
@@ -123,8 +123,7 @@ def nearest_table(
         "ratio somewhat below 1 is no sign of copying.",
     )
     title = "distance from the nearest training image"
-    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
-    return Table(title, header, tuple(rows), notes.all(general))
+    return Table(titled(title, smoke), header, tuple(rows), notes.all(general))
 
 
 def with_nearest(
@@ -250,8 +249,7 @@ def _variant_table(
     general += [*explained, protocol_note(protocol)]
     general.append("Images: generated / real images scored.")
     title = f"{title}, {protocol_name(protocol)}"
-    title = f"Smoke scores: {title}" if smoke else f"More than the paper: {title}"
-    return Table(title, header, tuple(rows), notes.all(general))
+    return Table(titled(title, smoke), header, tuple(rows), notes.all(general))
 
 
 _SCORE_FORMATS = {"fid": ".1f", "kid": ".4f"}

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from evaluate import report_html, report_markdown
-from evaluate.report_contents import TITLE, Head, banner_of, sections_of, smoke_reasons, summary
+from evaluate.report_contents import (
+    TITLE,
+    Head,
+    Report,
+    banner_of,
+    sections_of,
+    smoke_reasons,
+    summary,
+)
 from evaluate.rows import Record
 from evaluate.tables import all_tables, write_tables
 from experiments.files import write_atomically
@@ -49,9 +57,15 @@ def write_report(
     folder = Path(folder)
     write_tables(records, folder / "tables")
     head = Head(title, command, preset, tuple(notes), summary(records))
-    banner = banner_of(records), smoke_reasons(records)
-    parts = folder, head, banner, all_tables(records, run_only=True), sections_of(records, runs)
+    report = Report(
+        folder,
+        head,
+        banner_of(records),
+        smoke_reasons(records),
+        all_tables(records, run_only=True),
+        sections_of(records, runs),
+    )
     return (
-        write_atomically(folder / "report.md", report_markdown.markdown(*parts)),
-        write_atomically(folder / "report.html", report_html.page(*parts)),
+        write_atomically(folder / "report.md", report_markdown.markdown(report)),
+        write_atomically(folder / "report.html", report_html.page(report)),
     )

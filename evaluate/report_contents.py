@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluate.formats import Table
 from evaluate.rows import Record, data_label, is_papers_data, is_smoke, method_label
@@ -50,6 +50,17 @@ class Head:
     preset: str
     notes: tuple[str, ...]
     summary: tuple[tuple[str, str], ...]
+
+
+class Report(NamedTuple):
+    """All that a report shows; paths in it are relative to ``folder``."""
+
+    folder: Path
+    head: Head
+    warning: str
+    reasons: Sequence[str]  # for the warning; none, no warning
+    glance: Mapping[str, Table]  # the tables over all data sets, by the stem of their files
+    sections: Sequence[Section]
 
 
 def banner_of(records: Sequence[Record]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from evaluate.html_page import document, escape, image
 from evaluate.report_contents import (
     FORMATS,
     PAPER_URL,
-    Head,
+    Report,
     Section,
     caption_of,
     last_epoch,
@@ -30,14 +30,9 @@ PLOTS = ("curves", "figure1a", "figure1b", "figure2")  # lines and text: enlarge
 LARGE = ("curves", "figure1b")  # too fine for a third of the page
 
 
-def page(
-    folder: Path,
-    head: Head,
-    banner: tuple[str, Sequence[str]],
-    glance: Mapping[str, Table],
-    sections: Sequence[Section],
-) -> str:
-    warning, reasons = banner
+def page(report: Report) -> str:
+    """The whole file's text."""
+    folder, head, warning, reasons, glance, sections = report
     aside = ""
     if reasons:
         items = "".join(f"<li>{escape(r)}</li>" for r in reasons)

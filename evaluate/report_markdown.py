@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from evaluate.formats import Table, escape_markdown, to_markdown
+from evaluate.formats import escape_markdown, to_markdown
 from evaluate.report_contents import (
     FORMATS,
     PAPER_URL,
-    Head,
-    Section,
+    Report,
     caption_of,
     last_epoch,
     relative,
 )
 
 
-def markdown(
-    folder: Path,
-    head: Head,
-    banner: tuple[str, Sequence[str]],
-    glance: Mapping[str, Table],
-    sections: Sequence[Section],
-) -> str:
-    warning, reasons = banner
+def markdown(report: Report) -> str:
+    """The whole file's text."""
+    folder, head, warning, reasons, glance, sections = report
     parts = [f"# {escape_markdown(head.title)}"]
     if reasons:
         lines = [f"**{warning}**", "", *(f"- {escape_markdown(r)}" for r in reasons)]

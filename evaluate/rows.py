@@ -231,10 +231,9 @@ def by_experiment(records: Iterable[Record]) -> list[Group]:
             failed.append(record)
             continue
         group = scored.setdefault(_key(record, SAME_EXPERIMENT), Group([], []))
-        trial = (record.get("trial"), record.get("seed"))
-        if trial in [(r.get("trial"), r.get("seed")) for r in group.records]:
+        if _trial(record) in map(_trial, group.records):
             raise ValueError(
-                f"expected one record for each trial, got two for trial {trial[0]} of "
+                f"expected one record for each trial, got two for trial {record.get('trial')} of "
                 f"{record.get('method')} on {record.get('dataset')} "
                 f"(protocol {record.get('protocol')}): remove one from results.json"
             )
@@ -247,6 +246,10 @@ def by_experiment(records: Iterable[Record]) -> list[Group]:
         else:
             group.failures.append(record)
     return groups
+
+
+def _trial(record: Record) -> tuple:
+    return record.get("trial"), record.get("seed")
 
 
 def _key(record: Record, fields: Sequence[str]) -> str:
@@ -271,8 +274,7 @@ def by_training(records: Iterable[Record], fields: Sequence[str]) -> list[Group]
     groups: dict[str, Group] = {}
     for record in records:
         group = groups.setdefault(_key(record, (*SAME_TRAINING, *fields)), Group([], []))
-        trial = (record.get("trial"), record.get("seed"))
-        if trial not in [(r.get("trial"), r.get("seed")) for r in group.records]:
+        if _trial(record) not in map(_trial, group.records):
             group.records.append(record)
     return list(groups.values())
 
@@ -306,6 +308,11 @@ def protocol_note(protocol: str) -> str:
 def protocol_name(protocol: str) -> str:
     """A protocol as titles have it."""
     return "the paper's protocol" if protocol == PAPER_PROTOCOL else f"{protocol} protocol"
+
+
+def titled(title: str, smoke: bool, otherwise: str = "More than the paper") -> str:
+    """A table's title behind what kind of table it is."""
+    return f"{'Smoke scores' if smoke else otherwise}: {title}"
 
 
 def provenance(record: Record, notes: Notes) -> tuple[str, str, str]:

@@ -45,6 +45,7 @@ from evaluate.rows import (
     published_fid,
     schedule,
     select,
+    titled,
 )
 from experiments import paper
 from experiments.files import write_atomically
@@ -296,8 +297,7 @@ def mmd_table(
         "over repeats; what is within it cannot be told from N(0, I)."
     )
     title = "MMD between N(0, I) and the latent samples"
-    title = f"Smoke scores: {title}" if smoke else f"Table 3: {title}"
-    return Table(title, header, tuple(rows), notes.all(general))
+    return Table(titled(title, smoke, "Table 3"), header, tuple(rows), notes.all(general))
 
 
 def _with_mmd(
