@@ -105,6 +105,9 @@ def batches(
     indices = epochs.flat_map(epoch_indices).skip(first_position * (end - first))
     options = tf.data.Options()
     options.deterministic = True
+    # Nothing here is left to tune; and the thread that would now and then misses that its iterator
+    # is thrown away: it sleeps on, up to a minute, while training waits for it to end.
+    options.autotune.enabled = False
     return indices.map(gather).prefetch(PREFETCH).with_options(options)
 
 
