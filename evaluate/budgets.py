@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from evaluate import figures
 from evaluate.formats import Table, to_csv, to_markdown
-from evaluate.rows import SAME_EXPERIMENT, data_label, method_label, published_fid
+from evaluate.rows import SAME_EXPERIMENT, data_label, method_label, published_fid, trial_of
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 
@@ -75,7 +75,7 @@ def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
         schedule = record["epochs"], record["second_epochs"]
         trials = found.setdefault(method_label(record), {}).setdefault(schedule, {})
         # A first stage is scored in every folder that it has been trained in again.
-        trials.setdefault((record.get("trial"), record.get("seed")), record)
+        trials.setdefault(trial_of(record), record)
     return {
         method: [
             Point(

@@ -231,7 +231,7 @@ def by_experiment(records: Iterable[Record]) -> list[Group]:
             failed.append(record)
             continue
         group = scored.setdefault(_key(record, SAME_EXPERIMENT), Group([], []))
-        if _trial(record) in map(_trial, group.records):
+        if trial_of(record) in map(trial_of, group.records):
             raise ValueError(
                 f"expected one record for each trial, got two for trial {record.get('trial')} of "
                 f"{record.get('method')} on {record.get('dataset')} "
@@ -248,7 +248,8 @@ def by_experiment(records: Iterable[Record]) -> list[Group]:
     return groups
 
 
-def _trial(record: Record) -> tuple:
+def trial_of(record: Record) -> tuple:
+    """What tells the trials of one experiment apart."""
     return record.get("trial"), record.get("seed")
 
 
@@ -274,7 +275,7 @@ def by_training(records: Iterable[Record], fields: Sequence[str]) -> list[Group]
     groups: dict[str, Group] = {}
     for record in records:
         group = groups.setdefault(_key(record, (*SAME_TRAINING, *fields)), Group([], []))
-        if _trial(record) not in map(_trial, group.records):
+        if trial_of(record) not in map(trial_of, group.records):
             group.records.append(record)
     return list(groups.values())
 
