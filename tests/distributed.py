@@ -2,6 +2,7 @@
 
 python tests/distributed.py local OUT     on one device, then on two of this process
 python tests/distributed.py worker OUT    as one of the workers of TF_CONFIG
+python tests/distributed.py command OUT   reproduce_paper.py as one of them
 """
 
 from __future__ import annotations
@@ -74,7 +75,19 @@ def run_twice(folder: Path, strategy) -> None:
     run(folder, strategy)
 
 
+def command(out: Path) -> int:
+    """The command itself, on small images and a short schedule."""
+    import reproduce_paper
+
+    small.shorten_command()
+    arguments = "--preset quick --datasets mnist --epochs 2 --second-epochs 1 --images 32"
+    where = ["--distribute", "multi-worker", "--out", str(out)]
+    return reproduce_paper.main([*arguments.split(), *where])
+
+
 def main(mode: str, out: Path) -> None:
+    if mode == "command":
+        sys.exit(command(out))
     small.narrow_second_stage(width=32)
     if mode == "worker":
         strategy = distribution.strategy_of("multi-worker")

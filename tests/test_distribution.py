@@ -82,23 +82,31 @@ def start(mode, out, **environment):
     )
 
 
+def start_workers(mode, out):
+    workers = [f"localhost:{port}" for port in free_ports(2)]
+    tasks = ({"type": "worker", "index": index} for index in range(2))
+    configs = [{"cluster": {"worker": workers}, "task": task} for task in tasks]
+    return [start(mode, out, TF_CONFIG=json.dumps(config)) for config in configs]
+
+
+def finished(processes):
+    """What each said, once all have ended well."""
+    try:
+        said = [process.communicate(timeout=1800)[0] for process in processes]
+        for process, text in zip(processes, said, strict=True):
+            assert process.returncode == 0, text[-3000:]
+        return said
+    finally:
+        for process in processes:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """The folders of the three trainings."""
     out = tmp_path_factory.mktemp("distributed")
-    processes = [start("local", out)]
-    workers = [f"localhost:{port}" for port in free_ports(2)]
-    for index in range(2):
-        config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        processes.append(start("worker", out, TF_CONFIG=json.dumps(config)))
-    try:
-        for process in processes:
-            said, _ = process.communicate(timeout=1800)
-            assert process.returncode == 0, said[-3000:]
-            assert said.count("interrupted") == 1  # and gone on with
-    finally:
-        for process in processes:
-            process.kill()
+    for said in finished([start("local", out), *start_workers("worker", out)]):
+        assert said.count("interrupted") == 1  # and gone on with
     return out
 
 
@@ -134,3 +142,21 @@ def test_one_of_the_workers_writes(results):
         "model",
         "results.npz",
     }
+
+
+@pytest.mark.slow
+def test_the_command_on_two_workers(tmp_path):
+    chief, other = finished(start_workers("command", tmp_path))
+    assert "Report: " in chief
+    assert "Report: " not in other
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert {(r["method"], r["protocol"], r["status"]) for r in found} == {
+        (method, protocol, "ok")
+        for method in ("vae-learned-gamma", "two-stage")
+        for protocol in ("paper", "standard")
+    }
+    (run,) = tmp_path.glob("mnist-*")
+    assert len(History(run / "history-first.csv").rows) == 2
+    assert len(History(run / "history-second.csv").rows) == 1
+    assert list(run.glob("saved_model/1/saved_model.pb"))
+    assert not list(run.glob("checkpoints-*"))

@@ -13,11 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-import data
 import reproduce_paper
 from experiments import presets
 from tests import small
-from training import checkpoints, run
+from training import checkpoints
 from training import train as training
 
 METHODS = ["vae-learned-gamma", "vae-flow", "wae-mmd", "two-stage", "two-stage-fixed-z"]
@@ -25,20 +24,8 @@ METHODS = ["vae-learned-gamma", "vae-flow", "wae-mmd", "two-stage", "two-stage-f
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Plans of seconds instead of minutes, everything else being the command's own."""
-    plan_of = reproduce_paper.plan_of
-
-    def small_plan_of(options, command):
-        plan = plan_of(options, command)
-        return dataclasses.replace(plan, runs=tuple(s.replace(**small.RUN) for s in plan.runs))
-
-    def load_images(settings, split, data_dir):
-        return small.crops(data.load(settings.source, split))
-
-    monkeypatch.setattr(reproduce_paper, "plan_of", small_plan_of)
-    monkeypatch.setattr(run, "load_images", load_images)
-    monkeypatch.setattr("training.plan.check_data", lambda plan: None)
-    small.narrow_second_stage(monkeypatch.setattr)
+    """Plans of seconds instead of minutes."""
+    small.shorten_command(monkeypatch.setattr)
 
 
 @pytest.fixture
