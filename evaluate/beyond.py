@@ -18,6 +18,7 @@ from evaluate.rows import (
     arranged,
     by_experiment,
     by_training,
+    compared,
     is_scored,
     naming,
     protocol_name,
@@ -263,5 +264,5 @@ def _alike(group: Group, other: Group) -> bool:
     """Whether two rows differ in nothing but their method."""
     a, b = group.first, other.first
     return a.get("dataset") == b.get("dataset") and all(
-        None in (a.get(f), b.get(f)) or a[f] == b[f] for f in _ALIKE
+        None in (a.get(f), b.get(f)) or compared(a, f) == compared(b, f) for f in _ALIKE
     )

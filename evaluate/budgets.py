@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 
 from evaluate import figures
 from evaluate.formats import Table, to_csv, to_markdown
-from evaluate.rows import SAME_EXPERIMENT, data_label, method_label, published_fid, trial_of
+from evaluate.rows import (
+    SAME_EXPERIMENT,
+    SMOKE_COLUMNS,
+    comparable,
+    compared,
+    data_label,
+    is_smoke,
+    method_label,
+    published_fid,
+    trial_of,
+)
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 
@@ -37,7 +47,7 @@ class Point(NamedTuple):
     epochs: int
     second_epochs: int
     score: float
-    log_gamma: float
+    log_gamma: float | None  # None for a method without one
     trials: int
 
 
@@ -64,7 +74,7 @@ def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
             named.
     """
     for field in _ALIKE:
-        values = {str(r.get(field)) for r in records}
+        values = {str(compared(r, field)) for r in records}
         if len(values) > 1:
             raise UserError(
                 f"the folders differ in {field} ({', '.join(sorted(values))}): name folders that "
@@ -81,7 +91,7 @@ def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
             Point(
                 *schedule,
                 statistics.fmean(_score(r) for r in trials.values()),
-                statistics.fmean(r["log_gamma"] for r in trials.values()),
+                _mean_log_gamma(trials.values()),
                 len(trials),
             )
             for schedule, trials in sorted(by_schedule.items())
@@ -90,12 +100,22 @@ def lines(records: Sequence[Record]) -> dict[str, list[Point]]:
     }
 
 
+def _mean_log_gamma(records: Iterable[Record]) -> float | None:
+    found = [r["log_gamma"] for r in records if r.get("log_gamma") is not None]
+    return statistics.fmean(found) if found else None
+
+
+def _field(record: Record) -> str:
+    return "fid" if record.get("fid") is not None else "fd-random"
+
+
 def _name(record: Record) -> str:
-    return "FID" if record.get("fid") is not None else "fd-random"
+    """The score as it may be called: FID only where it can be compared with the paper's."""
+    return SMOKE_COLUMNS[_field(record)] if is_smoke(record) else "FID"
 
 
 def _score(record: Record) -> float:
-    return float(record[_name(record).lower()])
+    return float(record[_field(record)])
 
 
 def table(found: Mapping[str, list[Point]], first: Record) -> Table:
@@ -106,8 +126,8 @@ def table(found: Mapping[str, list[Point]], first: Record) -> Table:
             method,
             str(point.epochs),
             str(point.second_epochs or ""),
-            format(point.score, ".1f" if name == "FID" else ".3f"),
-            format(point.log_gamma, ".2f"),
+            format(point.score, ".3f" if name == "fd-random" else ".1f"),
+            "" if point.log_gamma is None else format(point.log_gamma, ".2f"),
             str(point.trials),
         )
         for method, points in found.items()
@@ -124,7 +144,7 @@ def table(found: Mapping[str, list[Point]], first: Record) -> Table:
 
 
 def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path) -> Path:
-    """The same as lines; beside them what the paper reports, where tables show it too.
+    """The same as lines; beside them what the paper reports, where the scores are made like its.
 
     Raises:
         UserError: if there are more methods than a picture has colours for.
@@ -138,8 +158,8 @@ def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path
     curves = {
         m: ([p.epochs for p in points], [p.score for p in points]) for m, points in found.items()
     }
-    published = {method_label(r): published_fid(r) for r in records}
-    levels = {method: published[method].mean for method in found if published[method]}
+    published = {method_label(r): published_fid(r) for r in records if comparable(r)}
+    levels = {method: published[method].mean for method in found if published.get(method)}
     return figures.against_epochs(curves, levels, _name(first), path)
 
 

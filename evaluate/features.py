@@ -19,13 +19,13 @@ import numpy as np
 from evaluate import tfgan
 from evaluate.protocols import resize_tf1, to_rgb
 from experiments.errors import UserError
+from experiments.paper import OFFICIAL_FEATURES
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     Network = Callable[[tf.Tensor], tf.Tensor]
 
-OFFICIAL_NAME = "inception-2015-12-05"
 RANDOM_NAME = "random-conv"
 INCEPTION_VARIABLE = "TWO_STAGE_VAE_INCEPTION"
 INCEPTION_OUTPUT = "pool_3"
@@ -143,7 +143,7 @@ def load_inception(path: str | Path | None = None) -> Extractor:
     path = path or os.environ.get(INCEPTION_VARIABLE) or None
     if path is None:
         network, folder = tfgan.inception()
-        name, note = OFFICIAL_NAME, None
+        name, note = OFFICIAL_FEATURES, None
         fingerprint = _fingerprint(folder)
     else:
         folder = Path(path).expanduser()
@@ -311,7 +311,7 @@ def _local_name(folder: Path, fingerprint: str) -> tuple[str, str | None]:
             ) from error
         if not (isinstance(name, str) and name and isinstance(note, str | None)):
             raise UserError(f"{file}: expected a name and a note in text, got {name!r}, {note!r}")
-        if name in (OFFICIAL_NAME, RANDOM_NAME):
+        if name in (OFFICIAL_FEATURES, RANDOM_NAME):
             raise UserError(
                 f"{file}: the name {name!r} is kept for another network; give this one its own"
             )

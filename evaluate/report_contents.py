@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluate.formats import Table
-from evaluate.rows import Record, data_label, is_papers_data, is_smoke, method_label
+from evaluate.rows import (
+    Record,
+    as_trained,
+    data_label,
+    is_papers_data,
+    is_smoke,
+    method_label,
+    schedule,
+)
 from evaluate.tables import all_tables
 from experiments import paper
 from experiments.settings import GAMMAS, RENORMALISED, SECOND_STAGE_ABLATIONS
@@ -79,14 +87,16 @@ def smoke_reasons(records: Iterable[Record]) -> list[str]:
     other = {data_label(r) for r in records if not is_papers_data(r)}
     if other:
         reasons.append(f"The data are not the paper's own: {', '.join(sorted(other))}.")
-    fewest = min((r["n_fake"] for r in records if r.get("n_fake")), default=10_000)
-    if fewest < 10_000:
-        reasons.append(
-            f"Only {fewest:,} generated images are scored instead of 10,000, and both distances "
-            "depend on that number."
-        )
-    if presets := {str(r.get("preset")) for r in records} - {"paper"}:
-        reasons.append(f"Training is shorter than published (preset {', '.join(sorted(presets))}).")
+    full = paper.SCORED_IMAGES
+    for kind, field in (("generated", "n_fake"), ("real", "n_real")):
+        fewest = min((r[field] for r in records if r.get(field)), default=full)
+        if fewest < full:
+            reasons.append(
+                f"Only {fewest:,} {kind} images are scored instead of {full:,}, and both distances "
+                "depend on that number."
+            )
+    if others := {schedule(r) for r in records if not as_trained(r)}:
+        reasons.append(f"Training is not the published one ({', '.join(sorted(others))}).")
     return reasons or ["These runs are marked as smoke runs."]
 
 
@@ -196,9 +206,11 @@ def _training_table(records: Sequence[Record]) -> Table | None:
     header = ("Method", "Trial", "Seed", "Steps", "log gamma", "Second steps", "log gamma, second")
     header += ("First stage", "Second stage", "Scoring", "Status")
     rows: dict[tuple, list[str]] = {}
+    scoring: dict[tuple, float] = {}
     for r in records:
         seconds = r.get("seconds") or {}
         key = tuple(str(r.get(k)) for k in ("method", "network", "trial", "seed", "schedule"))
+        scoring[key] = scoring.get(key, 0.0) + (seconds.get("scoring") or 0.0)
         row = [
             method_label(r),
             _text(r.get("trial")),
@@ -207,7 +219,8 @@ def _training_table(records: Sequence[Record]) -> Table | None:
             _text(r.get("log_gamma"), ".3f"),
             _text(r.get("second_steps") or None, ","),
             _text(r.get("log_gamma_z"), ".3f"),
-            *(_duration(seconds.get(k)) for k in ("first", "second", "scoring")),
+            *(_duration(seconds.get(k)) for k in ("first", "second")),
+            _duration(scoring[key] or None),
             str(r.get("status", "ok")),
         ]
         if key not in rows or rows[key][-1] == "ok":

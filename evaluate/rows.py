@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments import paper, presets
+from experiments.paper import OFFICIAL_FEATURES
 
 Record = Mapping[str, Any]
 
-OFFICIAL_FEATURES = "inception-2015-12-05"
 PAPER_PROTOCOL = "paper"
 TABLE2_DATASETS = tuple(paper.TABLE2["two-stage"])
 
@@ -171,12 +171,29 @@ def as_prepared(record: Record) -> bool:
     return None in (published, jpeg) or jpeg == published.jpeg
 
 
+def comparable(record: Record) -> bool:
+    """Return whether a record was scored as the paper's numbers were: protocol, network, images."""
+    official = record.get("features") == OFFICIAL_FEATURES
+    return record.get("protocol") == PAPER_PROTOCOL and official and as_prepared(record)
+
+
+def as_trained(record: Record) -> bool:
+    """Return whether a record's model had the published schedule, as far as the record says."""
+    published = presets.PAPER.get(str(record.get("dataset")).removesuffix("-standin"))
+    if published is None:
+        return True
+    if record.get("second_epochs") not in (None, 0, published.second_epochs):  # 0: no second stage
+        return False
+    fields = ("epochs", "batch_size", "learning_rate", "gamma_speed")
+    return all(record.get(f) in (None, getattr(published, f)) for f in fields)
+
+
 def _jpeg_note(record: Record) -> str | None:
     if as_prepared(record):
         return None
     if record["jpeg"]:
         return "The images went through JPEG once; the authors' did not."
-    return "The images as published; the authors' went through JPEG once."
+    return "The images were not put through JPEG here; the authors' were, once."
 
 
 def _is_beyond(record: Record) -> bool:
@@ -253,13 +270,25 @@ def trial_of(record: Record) -> tuple:
     return record.get("trial"), record.get("seed")
 
 
+def compared(record: Record, field: str) -> Any:
+    """A field as it counts in a comparison of records.
+
+    Files of one's own and downloaded ones are the same data if their checksums, which are compared
+    too, are the same.
+    """
+    value = record.get(field)
+    return "official" if (field, value) == ("data_source", "local") else value
+
+
 def _key(record: Record, fields: Sequence[str]) -> str:
-    return json.dumps([record.get(f) for f in fields], sort_keys=True, default=str)
+    return json.dumps([compared(record, f) for f in fields], sort_keys=True, default=str)
 
 
 def _same_settings(failed: Record, other: Record) -> bool:
     """Whether a failed record, which may lack what it did not live to see, belongs to another."""
-    return all(failed.get(f) is None or failed.get(f) == other.get(f) for f in _SETTINGS)
+    return all(
+        failed.get(f) is None or compared(failed, f) == compared(other, f) for f in _SETTINGS
+    )
 
 
 def _reason(record: Record) -> str:

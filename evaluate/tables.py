@@ -24,7 +24,6 @@ from evaluate.beyond import (
 )
 from evaluate.formats import Table, to_csv, to_latex, to_markdown
 from evaluate.rows import (
-    OFFICIAL_FEATURES,
     PAPER_PROTOCOL,
     SMOKE_COLUMNS,
     TABLE2_DATASETS,
@@ -32,9 +31,10 @@ from evaluate.rows import (
     Notes,
     Record,
     arranged,
-    as_prepared,
+    as_trained,
     by_experiment,
     by_training,
+    comparable,
     in_order,
     in_table2,
     is_scored,
@@ -49,6 +49,7 @@ from evaluate.rows import (
 )
 from experiments import paper
 from experiments.files import write_atomically
+from experiments.paper import OFFICIAL_FEATURES
 
 
 def fid_table(
@@ -65,8 +66,9 @@ def fid_table(
     run_only: leave out the rows for which there is no record.
 
     The difference is ours minus the paper's. Whether ours lies within the paper's mean +- 2 std is
-    said only under the paper's protocol, with the official features, and if the images went through
-    JPEG as the authors' did. Raises ValueError if two records claim the same trial.
+    said only of the published schedule under the paper's protocol, with the official features, and
+    if the images went through JPEG as the authors' did. Raises ValueError if two records claim the
+    same trial.
     """
     return _score_table("FID", records, protocol, datasets, run_only)
 
@@ -111,25 +113,31 @@ def _score_table(
             mine = [g for g in here if str(g.first.get("method")) == method]
             if method in listed and not any(published_fid(g.first) for g in mine):
                 rows.append(_empty_row(dataset, method, published[method][dataset], header, notes))
-            rows += [_row(group, protocol, fid, notes) for group in mine]
+            rows += [_row(group, fid, notes) for group in mine]
 
     note = protocol_note(protocol)
     if protocol == "standard":
         note += " The paper's numbers were measured under the other protocol."
+    ours = "Ours: the value of a single trial, or mean ± sample standard deviation over trials."
     general = [note]
     if fid:
         general.append(
-            "Paper: mean ± standard deviation as published. Ours: the value of a single trial, or "
-            "mean ± sample standard deviation over trials. Difference: ours minus the paper's."
+            f"Paper: mean ± standard deviation as published. {ours} Difference: ours minus the "
+            "paper's."
         )
-        if any(published_fid(g.first) and not _judged(g, protocol) for g in groups):
+        if any(published_fid(g.first) and not _judged(g) for g in groups):
             general.append(
-                "Whether ours lies within the paper's mean ± 2 std is said only for the paper's "
-                f"protocol, the official features ({OFFICIAL_FEATURES}) and images prepared as the "
-                "authors did."
+                "Whether ours lies within the paper's mean ± 2 std is said only for the published "
+                f"schedule, the paper's protocol, the official features ({OFFICIAL_FEATURES}) and "
+                "images prepared as the authors did."
+            )
+        if any(published_fid(g.first) and not as_trained(g.first) for g in groups):
+            general.append(
+                "Where the schedule is not the published one, a difference from the paper is the "
+                "schedule's as well."
             )
     else:
-        general.append(paper.KID_MISSING)
+        general += [paper.KID_MISSING, ours]
         general.append("Std error: of one estimate, over blocks of images; mean over trials.")
     general.append(
         "By TF-GAN: the same features scored by TF-GAN's own functions. "
@@ -137,15 +145,15 @@ def _score_table(
     )
     title = f"{score}, {protocol_name(protocol)}"
     if datasets is not None and set(datasets) <= set(TABLE2_DATASETS):
-        title = f"{'Table 2: ' if fid else ''}{score}, CelebA cropped to 140 x 140, WAE network, "
-        title += protocol_name(protocol)
+        networks = {r.get("network") for r in records} <= {None, paper.TABLE2_NETWORK}
+        of = "CelebA cropped to 140 x 140" + (", WAE network" if networks else "")
+        title = f"{'Table 2: ' if fid else ''}{score}, {of}, {protocol_name(protocol)}"
     return Table(title, tuple(header), tuple(rows), notes.all(general))
 
 
-def _judged(group: Group, protocol: str) -> bool:
+def _judged(group: Group) -> bool:
     """Whether a row may be said to agree with the paper or not."""
-    official = group.first.get("features") == OFFICIAL_FEATURES
-    return protocol == PAPER_PROTOCOL and official and as_prepared(group.first)
+    return comparable(group.first) and as_trained(group.first)
 
 
 def _empty_row(
@@ -161,16 +169,14 @@ def _empty_row(
     return cells + ("",) * (len(header) - len(cells))
 
 
-def _row(group: Group, protocol: str, fid: bool, notes: Notes) -> tuple[str, ...]:
+def _row(group: Group, fid: bool, notes: Notes) -> tuple[str, ...]:
     record = group.first
     field, form = ("fid", ".1f") if fid else ("kid", ".4f")
-    cells = [
-        *naming(record, notes),
-    ]
+    cells = [*naming(record, notes)]
     ours = group.reason() or group.score(field, form)
     if fid:
         published = published_fid(record)
-        cells += [_published_text(published), ours, *_compare(group, published, protocol)]
+        cells += [_published_text(published), ours, *_compare(group, published)]
     else:
         blocks = [v for v in group.values("kid_std") if math.isfinite(v)]  # NaN for one block
         cells += ["", ours, format(statistics.fmean(blocks), form) if blocks else ""]
@@ -178,7 +184,7 @@ def _row(group: Group, protocol: str, fid: bool, notes: Notes) -> tuple[str, ...
     return (*cells, group.trials(notes), by_tfgan, *provenance(record, notes))
 
 
-def _compare(group: Group, published: paper.Published | None, protocol: str) -> tuple[str, str]:
+def _compare(group: Group, published: paper.Published | None) -> tuple[str, str]:
     """Difference from the paper, and whether it is within 2 of the paper's std."""
     values = group.values("fid")
     if published is None or not values:
@@ -187,7 +193,7 @@ def _compare(group: Group, published: paper.Published | None, protocol: str) -> 
     if not math.isfinite(difference):
         return "", ""
     within = ""
-    if published.std is not None and _judged(group, protocol):
+    if published.std is not None and _judged(group):
         # the tolerance is for decimal fractions such as 15.6 - 12.6 <= 3
         within = "yes" if abs(difference) <= 2 * published.std + 1e-9 else "no"
     return f"{difference:+.1f}", within

@@ -9,6 +9,7 @@ CHECKPOINT_SECONDS = 60.0  # between two checkpoints
 SCORING_FIELDS = ("n_fake", "n_real")
 # Ablations of the second stage; the first is that of the two-stage run.
 SECOND_STAGE_ABLATIONS = ("two-stage-no-skip", "two-stage-fixed-z", "two-stage-pythae-like")
+WITHOUT_GAMMA = ("vae-cross-entropy", "wae-mmd")  # methods whose decoder has no noise of its own
 RENORMALISED = "-renormalised"  # rows sampled with the variances of q(z), models.renormalised
 # What --gamma may be, and the rows that a two-stage run gives with it, first stage and second.
 GAMMAS = {

@@ -43,6 +43,18 @@ def test_trials_are_averaged_and_schedules_are_in_order():
     }
 
 
+def test_files_of_ones_own_are_the_same_data():
+    local = record(10, 40.0, data_source="local")
+    (line,) = budgets.lines([record(1, 100.0), local]).values()
+    assert [point.epochs for point in line] == [1, 10]
+
+
+def test_a_method_without_gamma():
+    of = [record(1, 100.0, "wae-mmd", log_gamma=None), record(1, 90.0)]
+    found = budgets.lines(of)
+    assert [row[4] for row in budgets.table(found, of[0]).rows] == ["", "-2.00"]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"features": "random-conv"}, {"n_fake": 2000}, {"preset": "lite"}, {"data_note": "a copy"}],
@@ -84,7 +96,11 @@ def test_smoke_scores_keep_their_name_and_have_no_published_level(tmp_path, monk
     budgets.draw(budgets.lines([real]), [real], tmp_path)
     assert drawn["levels"] == {"2-Stage VAE": 12.6}
     assert drawn["unit"] == "FID"
-    for change in ({"network": "resnet"}, {"data_note": "a copy"}):
+    few = record(1, 50.0, smoke=True)
+    budgets.draw(budgets.lines([few]), [few], tmp_path)
+    assert drawn["unit"] == budgets.table(budgets.lines([few]), few).header[3] == "smoke-fid"
+    not_the_papers = ({"protocol": "standard"}, {"features": "inception-2015-12-05-rebuilt"})
+    for change in ({"network": "resnet"}, {"data_note": "a copy"}, *not_the_papers):
         other = record(1, 50.0, **change)
         budgets.draw(budgets.lines([other]), [other], tmp_path)
         assert drawn["levels"] == {}

@@ -194,7 +194,7 @@ def test_smoke_runs_carry_a_banner(tmp_path):
     assert [a["class"] for a in parsed.all("aside")] == ["banner"]
     for text in (parsed.text, markdown.read_text()):
         assert banner in text
-        for why in ("seeded random network", "mnist-sample", "Only 500 generated", "preset quick"):
+        for why in ("seeded random network", "mnist-sample", "Only 500 generated", "quick: 8 + 15"):
             assert why in text
         for paper_value in ("12.6", "54.5", "Difference", "Within"):
             assert paper_value not in text
@@ -204,8 +204,11 @@ def test_the_banner_says_when_only_some_scores_are_smoke(tmp_path):
     markdown, _ = write_report(tmp_path, [made_up(), made_up(**SMOKE)], [], "x", "quick")
     assert "some of these scores cannot be compared" in markdown.read_text()
     assert smoke_reasons([made_up()]) == []
-    few = made_up(dataset="celeba140", network="wae", n_fake=2000, smoke=True)
+    few = made_up(n_fake=2000, smoke=True)
     assert len(smoke_reasons([few])) == 1  # few images, but the paper's own
+    assert len(smoke_reasons([few | {"n_real": 1000}])) == 2
+    (short,) = smoke_reasons([made_up(smoke=True, epochs=10, schedule="10 + 800 epochs")])
+    assert short == "Training is not the published one (paper: 10 + 800 epochs)."
     assert "not the paper's own" in smoke_reasons([{**few, "data_note": "a copy"}])[0]
     alone = made_up(smoke=True)
     assert smoke_reasons([alone]) == ["These runs are marked as smoke runs."]

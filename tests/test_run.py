@@ -128,6 +128,60 @@ def test_a_later_failure_leaves_what_was_scored(out, monkeypatch):
     assert all(p.name.startswith("smoke") for p in (out / "tables").iterdir())
 
 
+def test_without_its_second_stage_a_run_gives_the_first_ones_rows(out, monkeypatch):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    before = {
+        (r["method"], r["protocol"]): r for r in json.loads((out / "results.json").read_text())
+    }
+    second = folder / "model" / "second.keras"
+    kept = second.read_bytes()
+    for path in (second, folder / "history-second.csv", folder / "records.json"):
+        path.unlink()
+    train = run.train
+
+    def second_diverges(*args, second, **kwargs):
+        model = train(*args, second=False, **kwargs)
+        if second:
+            raise TrainingDiverged("the loss is nan after epoch 1")
+        return model
+
+    def status():
+        found = json.loads((out / "results.json").read_text())
+        return {(r["method"], r["status"]) for r in found}
+
+    expected = {
+        ("vae-learned-gamma", "ok"),
+        ("two-stage", "failed: the loss is nan after epoch 1"),
+    }
+    monkeypatch.setattr(run, "train", second_diverges)
+    run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+    assert status() == expected
+    report = (out / "report.md").read_text()
+    assert "VAE (learned gamma), trial 0" in report
+    for record in json.loads((out / "results.json").read_text()):
+        if record["status"] == "ok":
+            again = before[record["method"], record["protocol"]]
+            assert record["fd-random"] == again["fd-random"]
+
+    # A command that does not ask for what failed does not forget it.
+    alone = tiny_plan(out, ["mnist"], methods=["vae-learned-gamma"], extras=True)
+    run.run_plan(alone, random_network())
+    assert status() == expected | {("vae-learned-gamma-renormalised", "ok")}
+
+    monkeypatch.setattr(run, "train", train)
+    second.write_bytes(kept)
+    (folder / "history-second.csv").write_bytes((folder / "history-first.csv").read_bytes())
+    run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+    assert {s for _, s in status()} == {"ok"}
+
+
+def test_a_copied_run_is_named(out):
+    name = "mnist-infogan-two-stage-trial0"
+    shutil.copytree(out / name, out / f"{name}.bak")
+    with pytest.raises(UserError, match=rf"{name} and .*{name}\.bak hold the same run"):
+        run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+
+
 def test_other_images_are_refused_and_nothing_changes(out, monkeypatch):
     plan = tiny_plan(out, ["mnist"], extras=True)
     records_file = plan.folder(plan.runs[0]) / "records.json"
@@ -177,6 +231,10 @@ def test_what_is_said_of_the_data_later_holds_for_all_rows(out):
     run.run_plan(plan, random_network())
     records = json.loads((out / "results.json").read_text())
     assert {r["data_note"] for r in records} == {"a copy"}
+    # And for what a later command adds without saying it again.
+    run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert [r["data_note"] for r in records] == ["a copy"] * 8
 
 
 def test_one_method_alone_trains_one_stage(tmp_path):
@@ -410,6 +468,7 @@ def test_real_features_are_kept_for_what_they_depend_on_alone(change):
         **change.get("extractor", {}),
     )
     assert len(calls) == 2
+    assert len(scored(settings=settings.replace(n_real=100))) == 64  # all that there are
 
 
 def test_features_go_on_where_they_stopped(monkeypatch, tmp_path):

@@ -104,6 +104,8 @@ def test_scores_that_came_later_are_merged(tmp_path):
     scored(one / "a", "paper")
     assert shards.merge([one], out) == ["a"]
     scored(one / "a", "paper", "standard")
+    settings = {"epochs": 1, "n_fake": 10_000, "n_real": 10_000}  # on more images, too
+    (one / "a" / "settings.json").write_text(json.dumps(settings))
     assert shards.merge([one], out) == ["a"]
     assert len(json.loads((out / "a" / "records.json").read_text())) == 2
     scored(one / "a", "standard")  # less than out has: left as it is

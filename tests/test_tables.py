@@ -15,11 +15,14 @@ from evaluate import formats, tables
 from evaluate.beyond import extra_table
 from evaluate.formats import Table
 from evaluate.tables import fid_table, kid_table, mmd_table, smoke_table
-from experiments import paper
+from experiments import paper, presets
 
 SMOKE = {
     "data_source": "mnist-sample",
     "preset": "quick",
+    "schedule": "8 + 15 epochs",
+    "epochs": 8,
+    "second_epochs": 15,
     "smoke": True,
     "features": "random-conv",
     "fid": None,
@@ -215,8 +218,15 @@ def test_table_2_is_for_the_wae_network():
 
 @pytest.mark.parametrize(("dataset", "usual"), [("mnist", False), ("cifar10", True)])
 def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual):
-    as_theirs = fid_table([made_up(dataset=dataset, fid=72.9, jpeg=usual)], "paper", [dataset])
-    otherwise = fid_table([made_up(dataset=dataset, fid=72.9, jpeg=not usual)], "paper", [dataset])
+    published = presets.PAPER[dataset]
+    record = made_up(
+        dataset=dataset,
+        fid=72.9,
+        epochs=published.epochs,
+        second_epochs=published.second_epochs,
+    )
+    as_theirs = fid_table([record | {"jpeg": usual}], "paper", [dataset])
+    otherwise = fid_table([record | {"jpeg": not usual}], "paper", [dataset])
     before, after = (row(t, method="2-Stage") for t in (as_theirs, otherwise))
     assert before["Within 2 std"] in ("yes", "no")
     assert after["Within 2 std"] == ""
@@ -224,6 +234,46 @@ def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual)
     assert after["Data set"] == f"{before['Data set']} [2]"
     assert "through JPEG" in " ".join(otherwise.notes)
     assert "through JPEG" not in " ".join(as_theirs.notes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"preset": "lite", "epochs": 40, "second_epochs": 80, "gamma_speed": 10.0},
+        {"epochs": 1},
+        {"second_epochs": 80},
+        {"gamma_speed": 10.0},
+        {"learning_rate": 1e-3},
+    ],
+)
+def test_another_schedule_is_not_judged(change):
+    published = {"gamma_speed": 1.0, "fid": 12.6}
+    for method, second in (("two-stage", 800), ("vae-learned-gamma", 0)):
+        record = made_up(method=method, **{**published, "second_epochs": second})
+        as_published = fid_table([record], "paper", run_only=True)
+        assert rows(as_published)[0]["Within 2 std"] in ("yes", "no")
+        assert "schedule" not in " ".join(as_published.notes)
+    otherwise = fid_table([made_up(**{**published, **change})], "paper", run_only=True)
+    (got,) = rows(otherwise)
+    assert (got["Difference"], got["Within 2 std"]) == ("+0.0", "")
+    notes = " ".join(otherwise.notes)
+    assert "is said only for the published schedule" in notes
+    assert "a difference from the paper is the schedule's as well" in notes
+
+
+def test_ones_own_files_and_downloaded_ones_are_one_row():
+    records = [made_up(data_source="local"), made_up(trial=1, seed=1, fid=16.0)]
+    (got,) = rows(fid_table(records, "paper", run_only=True))
+    assert (got["Trials"], got["Ours"]) == ("2", "15.0 ± 1.4")
+    other = made_up(trial=1, seed=1, data_sha256={"train": "a1", "test": "c3"})
+    assert len(rows(fid_table([records[0], other], "paper", run_only=True))) == 2
+
+
+def test_table_2_names_its_network():
+    wae = made_up(dataset="celeba140", network="wae")
+    other = made_up(dataset="celeba140", network="infogan")
+    titles = [fid_table([r], "paper", ["celeba140"]).title for r in (wae, other)]
+    assert ["WAE network" in title for title in titles] == [True, False]
 
 
 def test_table_2_stands_apart_from_table_1():

@@ -7,11 +7,11 @@ import platform
 import sys
 from importlib import metadata
 
+from experiments.paper import SCORED_IMAGES
 from experiments.settings import GAMMAS, RunSettings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
 PROJECT_VERSION = "0.1.0"
-FULL_SCORING = 10_000
 
 
 def versions() -> dict[str, str]:
@@ -41,7 +41,7 @@ def is_smoke(settings: RunSettings, is_inception: bool, n_real: int) -> bool:
 
     They can if real data of full size were scored: 10,000 images on either side, by Inception.
     """
-    enough = min(settings.n_fake, n_real) >= FULL_SCORING
+    enough = min(settings.n_fake, n_real) >= SCORED_IMAGES
     return settings.preset == "quick" or not is_inception or not enough
 
 
@@ -67,7 +67,12 @@ def base_record(settings: RunSettings, method: str, protocol: str) -> dict:
     }
 
 
-def run_row(settings: dict) -> str:
-    """The last row of the tables that a run with these settings gives, by settings.json."""
+def run_row(settings: dict, second: bool = True) -> str:
+    """The last row of the tables that a run gives.
+
+    Args:
+        settings: as in its settings.json.
+        second: whether its second stage, if it has one, is trained.
+    """
     gamma = settings.get("gamma", "learned")
-    return GAMMAS[gamma][1] if settings["model"] == "two-stage" else settings["model"]
+    return GAMMAS[gamma][int(second)] if settings["model"] == "two-stage" else settings["model"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from evaluate import report
@@ -9,14 +10,26 @@ from experiments import paper, presets
 from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from training.folder import histories
-from training.layout import FIGURES_FILE, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
+from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
 from training.records import run_row
 
 
 def gather(out: Path) -> list[dict]:
-    """The records of every run below the output folder, this call's and earlier ones'."""
-    found = [r for path in Path(out).glob(f"[!.]*/{RECORDS_FILE}") for r in read_json(path) or []]
+    """The records of every run below the output folder, this call's and earlier ones'.
+
+    Raises:
+        UserError: if two folders hold the same run.
+    """
+    found, runs = [], {}
+    for path in sorted(Path(out).glob(f"[!.]*/{RECORDS_FILE}")):
+        found += read_json(path) or []
+        run = json.dumps(read_json(path.parent / SETTINGS_FILE), sort_keys=True)
+        if (first := runs.setdefault(run, path.parent)) != path.parent:
+            raise UserError(
+                f"{first} and {path.parent} hold the same run: move one of them out of {out}. "
+                "Nothing is lost; the same command goes on."
+            )
     return sorted(found, key=_table_order)
 
 
@@ -45,10 +58,11 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
         folder = path.parent
         settings = read_json(folder / SETTINGS_FILE)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
+        row = run_row(settings, (folder / MODEL_FOLDER / "second.keras").exists())
         runs.append(
             {
                 "dataset": settings["dataset"],
-                "title": f"{paper.method_name(run_row(settings))}, trial {settings['trial']}",
+                "title": f"{paper.method_name(row)}, trial {settings['trial']}",
                 "folder": str(folder),
                 "figures": {k: str(folder / "figures" / v) for k, v in read_json(path).items()},
                 "settings": settings,
@@ -58,4 +72,5 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
     runs.sort(key=lambda run: _table_order({**run["settings"], "method": run_row(run["settings"])}))
     add_gamma_curves(runs)
     runs = draw_all_methods(runs, out) + runs
-    return report.write_report(out, found, runs, command, found[0]["preset"])
+    preset = ", ".join(dict.fromkeys(r["preset"] for r in found))
+    return report.write_report(out, found, runs, command, preset)

@@ -14,7 +14,7 @@ import models
 from data import select_real
 from evaluate import Extractor
 from experiments.files import read_json, write_atomically, write_json
-from experiments.settings import RENORMALISED, RunSettings
+from experiments.settings import RENORMALISED, WITHOUT_GAMMA, RunSettings
 from models.renormalised import aggregate_deviation
 from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
@@ -58,11 +58,12 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     ``strategy`` is as for :func:`training.train.train`. Of several workers the chief alone goes on
     after training; for the others there are no records.
 
-    A loss that is not finite, or too little memory, gives records that say so; the plan's other
-    runs go on.
+    A loss that is not finite, or too little memory, gives records that say so; a first stage that
+    was finished before is scored all the same, and the plan's other runs go on.
     """
     folder = plan.folder(settings)
-    wanted = [(method, protocol) for method in plan.rows(settings) for protocol in plan.protocols]
+    rows = plan.rows(settings)
+    wanted = [(method, protocol) for method in rows for protocol in plan.protocols]
     made = scored_before(plan, settings, extractor)
     scored = {(r["method"], r["protocol"], r["features"], r["n_fake"]) for r in made}
     missing = [w for w in wanted if (*w, extractor.name, settings.n_fake) not in scored]
@@ -73,41 +74,40 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     test_images = load_images(settings, "test", plan.data_dir)
     check_settings(settings, folder)
     about = origin(plan, settings, train_images, test_images)
-    try:
-        share_first_stage(plan, settings)
-        model = train(
-            settings,
-            train_images,
-            folder,
-            second=plan.trains_second(settings),
-            held_out=select_real(test_images, HELD_OUT),
-            checkpoint_seconds=plan.checkpoint_seconds,
-            strategy=strategy,
-        )
-    except RunFailed as error:
-        n_real = min(settings.n_real, len(test_images))
-        about |= {
-            "features": extractor.name,
-            "features_note": extractor.note,
-            "features_fingerprint": extractor.fingerprint,
-            "n_real": n_real,
-            "n_fake": settings.n_fake,
-            "smoke": records.is_smoke(settings, extractor.is_inception, n_real),
-            **dict.fromkeys(("fid", "kid", "kid_std")),
-            "status": f"failed: {error}",
-            "seconds": {**stage_seconds(folder), "scoring": 0.0},
-        }
-        made += [{**records.base_record(settings, *row), **about} for row in missing]
-        write_json(folder / RECORDS_FILE, made)
-        print(f"{settings.name}: training stopped, {error}. The other runs go on.", flush=True)
-        return made
+
+    for second in (True, False) if plan.trains_second(settings) else (False,):
+        try:
+            share_first_stage(plan, settings)
+            model = train(
+                settings,
+                train_images,
+                folder,
+                second=second,
+                held_out=select_real(test_images, HELD_OUT),
+                checkpoint_seconds=plan.checkpoint_seconds,
+                strategy=strategy,
+            )
+            break
+        except RunFailed as error:
+            # Without its second stage a run still gives its first one's rows.
+            half = second and (folder / FIRST_MODEL).exists()
+            lost = [w for w in missing if settings.second_stage(w[0]) or not half]
+            failure = failed(settings, extractor, min(settings.n_real, len(test_images)), error)
+            failure["seconds"] = stage_seconds(folder)
+            made += [{**records.base_record(settings, *row), **about, **failure} for row in lost]
+            write_json(folder / RECORDS_FILE, made)
+            stage = "its second stage" if half else "training"
+            print(f"{settings.name}: {stage} stopped, {error}. The rest goes on.", flush=True)
+            missing = [w for w in missing if w not in lost]
+            rows = [row for row in rows if row in {method for method, _ in missing}]
+            if not missing:
+                return made
 
     if not distribution.is_chief(strategy):
         return []
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
     if served and not (folder / EXPORTED).exists():
         model.export(folder / EXPORT_FOLDER)
-    rows = plan.rows(settings)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in rows):
         title = f"{settings.dataset}, variances of q(z)"
@@ -135,23 +135,46 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     return made
 
 
+def failed(settings: RunSettings, extractor: Extractor, n_real: int, error: RunFailed) -> dict:
+    """A record's fields about scores that there are not."""
+    return {
+        "features": extractor.name,
+        "features_note": extractor.note,
+        "features_fingerprint": extractor.fingerprint,
+        "n_real": n_real,
+        "n_fake": settings.n_fake,
+        "smoke": records.is_smoke(settings, extractor.is_inception, n_real),
+        **dict.fromkeys(("fid", "kid", "kid_std")),
+        "status": f"failed: {error}",
+    }
+
+
 def scored_before(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
     """The run's records that still hold, with what is said of the data now.
 
-    Those of another network under the extractor's name do not hold.
+    Those of another network under the extractor's name do not hold, nor failures of what this plan
+    tries again.
     """
     path = plan.folder(settings) / RECORDS_FILE
     stored = read_json(path) or []
+    note = data_note(plan, settings)
     made = []
     for record in stored:
         print_of = record.get("features_fingerprint") or extractor.fingerprint
         other = record.get("features") == extractor.name and print_of != extractor.fingerprint
-        if record["status"] == "ok" and not other:
-            note = plan.data_notes.get(settings.dataset, record["data_note"])
+        tried = record["method"] in plan.rows(settings) and record["protocol"] in plan.protocols
+        if not other and (record["status"] == "ok" or not tried):
             made.append({**record, "data_note": note})
     if made and made != stored:
         write_json(path, made)
     return made
+
+
+def data_note(plan: Plan, settings: RunSettings) -> str | None:
+    """What is said of a run's data: by this command, otherwise by the one that said it last."""
+    stored = read_json(plan.folder(settings) / RECORDS_FILE) or []
+    earlier = next((r["data_note"] for r in stored if r.get("data_note")), None)
+    return plan.data_notes.get(settings.dataset, earlier)
 
 
 def origin(plan: Plan, settings: RunSettings, train: np.ndarray, test: np.ndarray) -> dict:
@@ -162,7 +185,7 @@ def origin(plan: Plan, settings: RunSettings, train: np.ndarray, test: np.ndarra
     """
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
-        "data_note": plan.data_notes.get(settings.dataset),
+        "data_note": data_note(plan, settings),
         "data_sha256": check_images(plan.folder(settings), train, test),
         "n_train": len(train),
         "versions": records.versions(),
@@ -212,15 +235,16 @@ def course(settings: RunSettings, method: str, n_train: int, folder: Path) -> di
     return {
         "steps": settings.epochs * steps,
         "second_steps": settings.second_epochs * steps if two else 0,
-        "log_gamma": history["first"].rows[-1]["log_gamma"],
+        "log_gamma": None if method in WITHOUT_GAMMA else history["first"].rows[-1]["log_gamma"],
         "log_gamma_z": history["second"].rows[-1]["log_gamma"] if two else None,
         "seconds": seconds if two else {**seconds, "second": 0.0},
     }
 
 
 def stage_seconds(folder: Path) -> dict[str, float]:
-    """How long each stage has been trained."""
-    return {stage: round(history.seconds, 1) for stage, history in histories(folder).items()}
+    """How long each stage has been trained, and scored: not yet."""
+    spent = {stage: round(history.seconds, 1) for stage, history in histories(folder).items()}
+    return {**spent, "scoring": 0.0}
 
 
 def run_plan(plan: Plan, extractor: Extractor, strategy=None) -> tuple[Path, Path] | None:

@@ -77,15 +77,17 @@ def features(
 def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray, sha256: str):
     """Features of the real images, computed once for a data set and an extractor.
 
-    They are the same under both protocols: neither changes real images.
+    They are the same under both protocols: neither changes real images. Of all test images if there
+    are fewer than are asked for.
     """
+    n = min(settings.n_real, len(test))
     key = {
         "kind": "real",
         "source": settings.source,
         "split": "test",
         "sha256": sha256,
         "jpeg": settings.jpeg,
-        "n": settings.n_real,
+        "n": n,
         "selection_seed": data.REAL_SEED,
         "resize": "tf1-bilinear",
         "extractor": extractor.name,
@@ -94,7 +96,7 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
 
     title = f"{settings.dataset}, features of the test images"
     folder = cache_dir() / "features"
-    return features(extractor, title, folder, key, lambda: select_real(test, settings.n_real))
+    return features(extractor, title, folder, key, lambda: select_real(test, n))
 
 
 def fake_features(
