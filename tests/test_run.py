@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import data
+import models
 import reproduce_paper
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
@@ -23,7 +24,7 @@ from training import scores as run_scores
 from training.failures import TrainingDiverged
 from training.folder import load_images
 from training.plan import make_plan
-from training.samples import sampling_seed
+from training.samples import sampling_seed, weights_digest
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
@@ -89,7 +90,7 @@ def test_a_diverged_run_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, 
     failed, done = (by_status[s] for s in ("failed: the loss is nan after epoch 1", "ok"))
     of_scores = {"fid_tfgan", "kid_tfgan", "fd-random", "kd-random", "kd-random-std", "steps"}
     of_scores |= {"precision", "recall", "density", "coverage", "second_steps", "log_gamma"}
-    of_scores |= {"log_gamma_z", *(f"nearest_{k}" for k in ("sample", "test", "n"))}
+    of_scores |= {"weights", "log_gamma_z", *(f"nearest_{k}" for k in ("sample", "test", "n"))}
     of_scores |= {k for k in done if k.startswith("mmd_")} | {"active_dimensions"}
     assert done.keys() - failed.keys() <= of_scores
     assert not failed.keys() - done.keys()
@@ -198,6 +199,42 @@ def test_a_damaged_model_is_named(out):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"first\.keras is damaged .*: remove it to train"):
         run.run_plan(plan, random_network())
+
+
+def test_a_stage_that_is_trained_again_is_scored_again(out):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    exported = folder / "saved_model" / "1" / "saved_model.pb"
+    plan = tiny_plan(out, ["mnist"])
+
+    def again(*lost):
+        """The records' weights after some stages were lost, which on a GPU don't come out alike."""
+        was = exported.stat().st_mtime_ns
+        for name in lost:
+            (folder / "model" / f"{name}.keras").unlink()
+        one = json.loads((folder / "records.json").read_text())
+        one = [r for r in one if r["protocol"] == "paper"]
+        for r in one:
+            if settings.second_stage(r["method"]) or "first" in lost:
+                r["weights"] = "others"
+        (folder / "records.json").write_text(json.dumps(one))
+        found = run.execute(plan, settings, random_network())
+        assert exported.stat().st_mtime_ns > was
+        assert len(found) == 4
+        return one, found, {(r["method"], r["weights"]) for r in found}
+
+    (settings,) = plan.runs
+    before, found, digests = again("second")
+    assert before[0] in found  # the first stage's, which is as it was
+    stages = [keras.saving.load_model(folder / "model" / f"{n}.keras") for n in ("first", "second")]
+    model = models.TwoStageVAE(*stages)
+    expected = {(m, weights_digest(model, m)) for m in ("vae-learned-gamma", "two-stage")}
+    assert digests == expected
+    second = folder / "model" / "second.keras"
+    was = second.stat().st_mtime_ns
+    _, _, digests = again("first")
+    assert second.stat().st_mtime_ns > was  # it belonged to the first stage before
+    assert len(digests) == 2
+    assert "others" not in {weights for _, weights in digests}
 
 
 def test_a_narrower_command_keeps_the_other_rows_pictures(out):

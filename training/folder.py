@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,13 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import SCORING_FIELDS, RunSettings, differences
 from training.callbacks import History
-from training.layout import IMAGES_FILE, SETTINGS_FILE
+from training.layout import (
+    EXPORT_FOLDER,
+    IMAGES_FILE,
+    MODEL_FOLDER,
+    SETTINGS_FILE,
+    jax_state,
+)
 from training.progress import with_progress
 
 STAGES = ("first", "second")
@@ -102,6 +109,20 @@ def load_stage(path: Path) -> models.VAE:
         raise UserError(
             f"{path} is damaged ({reason[0]}): remove it to train this stage again."
         ) from error
+
+
+def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
+    """Saves a stage that has just been trained, with which it counts as finished.
+
+    A second stage that is there already belongs to another first one, which has been removed: its z
+    is another z. It goes, as does an export of what was there before.
+    """
+    if name == "first":
+        (folder / MODEL_FOLDER / "second.keras").unlink(missing_ok=True)
+        (folder / jax_state("second")).unlink(missing_ok=True)
+        shutil.rmtree(folder / "checkpoints-second", ignore_errors=True)
+    shutil.rmtree(folder / EXPORT_FOLDER, ignore_errors=True)
+    models.save(stage, folder / MODEL_FOLDER / f"{name}.keras")
 
 
 def histories(folder: Path) -> dict[str, History]:

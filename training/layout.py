@@ -7,6 +7,7 @@ SETTINGS_FILE = "settings.json"
 IMAGES_FILE = "images.json"  # checksums of the images that the run is trained and scored on
 TRAINED_ON_FILE = "trained_on.json"  # where another backend has trained the run
 MODEL_FOLDER = "model"
+EXPORT_FOLDER = "saved_model"
 RECORDS_FILE = "records.json"
 FIGURES_FILE = "figures.json"
 

@@ -40,6 +40,7 @@ from training.folder import (
     check_images,
     check_settings,
     histories,
+    keep_stage,
     load_images,
     load_stage,
     train_stages,
@@ -213,7 +214,7 @@ def train(
             # Before the model, with which the stage counts as finished.
             before = (read_json(folder / TRAINED_ON_FILE) or {}).get("stages", [])
             write_json(folder / TRAINED_ON_FILE, place([*(s for s in before if s != name), name]))
-            models.save(vae, saved)
+            keep_stage(vae, folder, name)
         (folder / jax_state(name)).unlink(missing_ok=True)
         return vae
 

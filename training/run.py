@@ -19,17 +19,23 @@ from models.renormalised import aggregate_deviation
 from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
 from training.folder import HELD_OUT, check_images, check_settings, histories, load_images
-from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, TRAINED_ON_FILE
+from training.layout import (
+    EXPORT_FOLDER,
+    FIGURES_FILE,
+    MODEL_FOLDER,
+    RECORDS_FILE,
+    TRAINED_ON_FILE,
+)
 from training.pictures import draw_figures
 from training.plan import Plan
 from training.progress import with_progress
 from training.results import write_results
+from training.samples import weights_digest
 from training.scores import distances, fake_features, real_features, study_copies
 from training.train import train
 
 FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
-EXPORT_FOLDER = Path("saved_model") / "1"
-EXPORTED = EXPORT_FOLDER / "saved_model.pb"
+EXPORT = Path(EXPORT_FOLDER) / "1"
 
 
 def share_first_stage(plan: Plan, settings: RunSettings) -> None:
@@ -64,9 +70,13 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     folder = plan.folder(settings)
     rows = plan.rows(settings)
     wanted = [(method, protocol) for method in rows for protocol in plan.protocols]
+
+    def not_in(made):
+        scored = {(r["method"], r["protocol"], r["features"], r["n_fake"]) for r in made}
+        return [w for w in wanted if (*w, extractor.name, settings.n_fake) not in scored]
+
     made = scored_before(plan, settings, extractor)
-    scored = {(r["method"], r["protocol"], r["features"], r["n_fake"]) for r in made}
-    missing = [w for w in wanted if (*w, extractor.name, settings.n_fake) not in scored]
+    missing = not_in(made)
     if not missing:
         return made
 
@@ -105,9 +115,11 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
 
     if not distribution.is_chief(strategy):
         return []
+    made = of_this_model(made, model, settings)
+    missing = not_in(made)
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
-    if served and not (folder / EXPORTED).exists():
-        model.export(folder / EXPORT_FOLDER)
+    if served and not (folder / EXPORT / "saved_model.pb").exists():
+        model.export(folder / EXPORT)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in rows):
         title = f"{settings.dataset}, variances of q(z)"
@@ -127,6 +139,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
             **found[method],
             "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
             "status": "ok",
+            "weights": weights_digest(model, method),
         }
         record["seconds"]["scoring"] = round(time.monotonic() - start, 1)
         start = time.monotonic()
@@ -168,6 +181,20 @@ def scored_before(plan: Plan, settings: RunSettings, extractor: Extractor) -> li
     if made and made != stored:
         write_json(path, made)
     return made
+
+
+def of_this_model(made: list[dict], model, settings: RunSettings) -> list[dict]:
+    """The records that are about this model: a stage may have been trained again since."""
+    whole = isinstance(model, models.TwoStageVAE)
+    stale = {
+        r["method"]
+        for r in made
+        if (whole or not settings.second_stage(r["method"]))
+        and r.get("weights") not in (None, weights_digest(model, r["method"]))
+    }
+    if not all(settings.second_stage(method) for method in stale):
+        return [r for r in made if "weights" not in r]  # the first stage, on which all stand
+    return [r for r in made if r["method"] not in stale]
 
 
 def data_note(plan: Plan, settings: RunSettings) -> str | None:

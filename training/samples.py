@@ -16,9 +16,15 @@ def sampling_seed(settings: RunSettings) -> int:
     return int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0] // 2)
 
 
-def weights_digest(model: models.VAE | models.TwoStageVAE) -> str:
-    """SHA-256 of all weights: cached features of samples are those of exactly this model."""
+def weights_digest(model: models.VAE | models.TwoStageVAE, method: str | None = None) -> str:
+    """SHA-256 of the weights: features and scores are those of exactly this model.
+
+    Args:
+        method: a row, of whose stages' weights it is to be; None for all.
+    """
     parts = (model.first, model.second) if isinstance(model, models.TwoStageVAE) else (model,)
+    if method and is_first_stage(method):
+        parts = parts[:1]
     digest = hashlib.sha256()
     for part in parts:
         for weight in part.get_weights():

@@ -111,7 +111,7 @@ def fake_features(
     """Features of generated images, kept in the run's folder so that scoring resumes."""
     key = {
         "kind": "generated",
-        "weights": weights_digest(model),
+        "weights": weights_digest(model, method),
         "method": method,
         "n": settings.n_fake,
         "seed": sampling_seed(settings),

@@ -18,7 +18,14 @@ from training import distribution
 from training.callbacks import History, PixelError, Progress, of_every_stage
 from training.checkpoints import Checkpoints
 from training.failures import explained
-from training.folder import build, check_settings, histories, load_stage, train_stages
+from training.folder import (
+    build,
+    check_settings,
+    histories,
+    keep_stage,
+    load_stage,
+    train_stages,
+)
 from training.layout import MODEL_FOLDER, SETTINGS_FILE, jax_state
 
 
@@ -172,7 +179,7 @@ def train(
             )
             vae = vae if strategy is None else distribution.plain(vae)
             if chief:
-                models.save(vae, saved)
+                keep_stage(vae, folder, name)
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
 
