@@ -37,7 +37,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 13) or \
 	sys.exit("Python 3.10 to 3.13 is needed (TensorFlow has no other), this is %d.%d: " % v \
 	+ "name one with make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.run-ready: requirements.txt | $(BIN)/python

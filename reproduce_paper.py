@@ -313,6 +313,18 @@ def dry_run(plan) -> None:
         for kind, settings in tqdm(kinds.items(), "Timing some steps", leave=False)
     }
     print(calibrate.describe(plan, paces))
+    print(f"On {machine_of(plan)}")
+
+
+def machine_of(plan) -> str:
+    """The machine in a sentence; a warning where the paper's schedule would take it weeks."""
+    import tensorflow as tf
+
+    from training import records
+
+    if plan.runs[0].preset != "paper" or tf.config.list_physical_devices("GPU"):
+        return f"{records.machine()}."
+    return f"{records.machine()}. TensorFlow finds no GPU here: see 'On a GPU' in docs/running.md."
 
 
 def run(plan, engine: str = "local", cores: int = 1) -> None:
@@ -333,6 +345,7 @@ def run(plan, engine: str = "local", cores: int = 1) -> None:
         distribution.check(settings, strategy)
     extractor = planning.load_extractor(plan)
     planning.check_data(plan)
+    print(f"On {machine_of(plan)}", flush=True)
     if engine == "ray":
         from training import ray_engine
 

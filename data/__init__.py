@@ -4,10 +4,10 @@
 ``batches(arrays, batch_size, seed)`` feeds arrays to training.
 """
 
-from data.cache import cache_dir
 from data.loading import digest, load, missing, source
 from data.pipeline import REAL_SEED, batches, select_real, stacks, steps_per_epoch
 from data.registry import IMAGE_SHAPES, SPECS, SPLITS, Remote, Spec, spec
+from experiments.environment import cache_dir
 
 __all__ = [
     "IMAGE_SHAPES",

@@ -10,20 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from experiments.environment import CACHE_VARIABLE
 from experiments.errors import UserError
 from experiments.files import sweep
-
-CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
-
-
-def cache_dir() -> Path:
-    """The cache folder: ``$TWO_STAGE_VAE_CACHE`` if set, else the user's (it may not exist yet)."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("two-stage-vae"))
 
 
 def make_folder(folder: Path) -> Path:
@@ -32,8 +21,8 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {folder}: {error.strerror}; choose another with --data-dir or "
-            f"the environment variable {CACHE_VARIABLE}"
+            f"cannot make the folder {folder}: {error.strerror}; choose another: the environment "
+            f"variable {CACHE_VARIABLE}, or --data-dir for downloads alone"
         ) from error
     return folder
 
@@ -63,6 +52,6 @@ def write_error(path: Path, error: OSError) -> UserError:
     """What to tell the user when ``path`` could not be written."""
     reason = "no space left" if error.errno == errno.ENOSPC else error.strerror or str(error)
     return UserError(
-        f"cannot write {path}: {reason}; make room, or choose another folder with --data-dir or "
-        f"the environment variable {CACHE_VARIABLE}"
+        f"cannot write {path}: {reason}; make room, or choose another folder: the environment "
+        f"variable {CACHE_VARIABLE}, or --data-dir for downloads alone"
     )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from data.cache import cache_dir, writing
+from data.cache import writing
 from data.progress import Progress, progress_bar
 from data.registry import Crop
+from experiments.environment import cache_dir
 from experiments.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data import celeba, cifar, download, idx, standin
-from data.cache import cache_dir
 from data.progress import Progress
 from data.registry import Remote, Spec, check_split, spec
+from experiments.environment import cache_dir
 from experiments.errors import UserError
 
 SAMPLES = Path(__file__).resolve().parent / "samples"

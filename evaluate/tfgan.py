@@ -15,6 +15,7 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
 import warnings
@@ -27,12 +28,14 @@ import numpy as np
 from packaging.version import parse
 
 from evaluate.checks import as_feature_pair
+from experiments.environment import cache_dir
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PACKAGE = "tensorflow_gan"
+HUB_CACHE_VARIABLE = "TFHUB_CACHE_DIR"
 ROOTS = (PACKAGE, f"{PACKAGE}.python")
 
 
@@ -103,15 +106,18 @@ def inception() -> tuple[Callable[[tf.Tensor], tf.Tensor], Path]:
     """
     metrics, inception_metrics, hub = modules()
     handle, output = inception_metrics.INCEPTION_TFHUB, inception_metrics.INCEPTION_FINAL_POOL
+    # TensorFlow Hub's own choice is the folder for temporary files, which does not last.
+    os.environ.setdefault(HUB_CACHE_VARIABLE, str(cache_dir() / "tfhub"))
     try:
         folder = hub.resolve(handle)
         module = hub.load(folder)
     except Exception as error:  # TensorFlow Hub lets urllib, tarfile and TensorFlow errors through.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"TF-GAN's Inception network could not be downloaded from {handle} ({reason}); go "
-            "online, or download it elsewhere, unpack it and name its folder with --inception DIR "
-            "(or in the environment variable TWO_STAGE_VAE_INCEPTION)"
+            f"TF-GAN's Inception network could not be had from {handle} ({reason}): go online, or "
+            "download it elsewhere, unpack it and name its folder with --inception DIR (or in the "
+            "environment variable TWO_STAGE_VAE_INCEPTION). If an earlier download is damaged, "
+            f"remove {os.environ[HUB_CACHE_VARIABLE]}"
         ) from error
 
     def pool_3(images: tf.Tensor) -> tf.Tensor:

@@ -1,9 +1,11 @@
-"""Environment variables that TensorFlow and NumPy read once, when they are imported."""
+"""Environment variables: the user's cache folder, and what TensorFlow and NumPy read at import."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
 DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",
@@ -18,3 +20,13 @@ DEFAULTS = {
 def missing() -> dict[str, str]:
     """Those of ``DEFAULTS`` that the user has not set, to be set before TensorFlow is imported."""
     return {name: value for name, value in DEFAULTS.items() if name not in os.environ}
+
+
+def cache_dir() -> Path:
+    """The cache folder: ``$TWO_STAGE_VAE_CACHE`` if set, else the user's (it may not exist yet)."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("two-stage-vae"))

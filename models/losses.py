@@ -19,8 +19,8 @@ HALF_LOG_TWO_PI = 0.91893  # 1/2 log(2 pi), with the five digits of the author's
 CROSS_ENTROPY_FLOOR = 1e-8
 
 
-class ELBO(NamedTuple):
-    """The negative evidence lower bound and its two terms, each ``(batch,)``."""
+class Objective(NamedTuple):
+    """What is minimised and its two terms, each ``(batch,)``; of a VAE the negative ELBO."""
 
     loss: object
     kl: object

@@ -116,7 +116,9 @@ class TwoStageVAE:
         schedules, checkpoints and resumption, see :mod:`training`.
         """
         images = self.first.check_images(images)
-        self.first.compile(optimizer=adam(learning_rate))
+        # As the command's runs: Keras would turn XLA on by itself where TensorFlow finds a GPU.
+        jit = False if keras.backend.backend() == "tensorflow" else "auto"
+        self.first.compile(optimizer=adam(learning_rate), jit_compile=jit)
         first = self.first.fit(
             images,
             batch_size=batch_size,
@@ -124,7 +126,7 @@ class TwoStageVAE:
             verbose=verbose,
             callbacks=callbacks,
         )
-        self.second.compile(optimizer=adam(learning_rate))
+        self.second.compile(optimizer=adam(learning_rate), jit_compile=jit)
         second = self.second.fit(
             self.posteriors(images),
             batch_size=batch_size,

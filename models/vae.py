@@ -241,21 +241,21 @@ class VAE(keras.Model):
         squared = ops.maximum(squared, SMALLEST_ERROR)
         self.log_gamma_weight.assign(0.5 * ops.log(squared) / self.gamma_speed)
 
-    def elbo(self, x, x_hat, mu_z, sd_z) -> losses.ELBO:
-        """The negative evidence lower bound and its terms, each ``(batch,)``."""
+    def negative_elbo(self, x, x_hat, mu_z, sd_z) -> losses.Objective:
+        """-ELBO, the evidence lower bound, and its terms, for one z ~ q(z|x): each ``(batch,)``."""
         kl = losses.kl_divergence(mu_z, sd_z)
         if self.likelihood == "gaussian":
             reconstruction = losses.gaussian_reconstruction(x, x_hat, self.log_gamma)
         else:
             reconstruction = losses.cross_entropy_reconstruction(x, x_hat)
-        return losses.ELBO(kl + reconstruction, kl, reconstruction)
+        return losses.Objective(kl + reconstruction, kl, reconstruction)
 
-    def objective(self, x, training=False) -> losses.ELBO:
+    def objective(self, x, training=False) -> losses.Objective:
         """What is minimised, for x ``(batch, ...)``: each term ``(batch,)``."""
         mu_z, sd_z, x_hat = self.forward(x, training=training)
         if training:
             self.renew_gamma(x, x_hat)
-        return self.elbo(x, x_hat, mu_z, sd_z)
+        return self.negative_elbo(x, x_hat, mu_z, sd_z)
 
     # --- Keras ---------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class VAE(keras.Model):
         x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         return self._logs(self.objective(x))
 
-    def _logs(self, terms: losses.ELBO) -> dict:
+    def _logs(self, terms: losses.Objective) -> dict:
         self.loss_tracker.update_state(terms.loss)
         self.kl_tracker.update_state(terms.kl)
         self.reconstruction_tracker.update_state(terms.reconstruction)

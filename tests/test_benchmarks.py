@@ -110,7 +110,7 @@ def test_plain_port_has_the_same_weights_and_objective():
         rng = np.random.default_rng(0)
         x, x_hat = rng.random((2, 3, 8, 8, 1), np.float32)
         mu, sd = rng.random((2, 3, 64), np.float32) + np.float32(0.1)
-        expected = np.mean(ours.elbo(x, x_hat, mu, sd).loss)
+        expected = np.mean(ours.negative_elbo(x, x_hat, mu, sd).loss)
         found = port.compute_loss(y_pred=(x, x_hat, mu, sd))
         assert float(found) == pytest.approx(expected, rel=1e-5)
 

@@ -100,7 +100,7 @@ def test_end_to_end(tmp_path, capsys):
         (["--all", "--preset", "slow"], "unknown preset 'slow': expected one of quick"),
         (["--datasets", "svhn"], "unknown data set 'svhn': expected one of mnist"),
         (["--all", "--methods", "gan"], "unknown method 'gan': expected one of vae-cross"),
-        (["--all", "--tables", "4"], "unknown table '4': expected one of 1, 2, kid, 3, all"),
+        (["--all", "--tables", "4"], "unknown table '4': expected one of 1, 2, kid, 3, joint, all"),
         (["--tables", "2", "--datasets", "mnist"], "have no such data sets and methods"),
         (["--all", "--network", "unet"], "unknown network 'unet': expected one of infogan"),
         (["--datasets", "mnist", "--network", "wae"], "mnist with wae: "),
@@ -217,7 +217,9 @@ def test_dry_run_prints_the_plan(capsys, tmp_path, monkeypatch):
     # 937 steps x (400 x 0.1 s + 800 x 0.02 s) + 50,000 images x 1 ms, in hours
     assert "374,800 + 749,600" in mnist
     assert "10,000 x 4" in mnist
-    assert re.search(r"  1, kid, 3  ", mnist)
+    assert re.search(r"  1, kid, 3, joint  ", mnist)
+    assert "Data: mnist (12 MB), fashion_mnist (31 MB), cifar10 (170 MB), celeba (1,4" in out
+    assert re.search(r"^On \d+ CPU cores, .*TensorFlow finds no GPU here", out, re.M)
     memory, disk = (float(found) for found in re.findall(r"([\d.]+) GiB", mnist))
     # the images, 44.9 MiB, Adam's two moments and the weights, three times 51 + 17 MiB, at least
     assert memory > (44.9 + 3 * 68) / 1024
@@ -280,16 +282,20 @@ def test_tables_and_methods_choose_the_cells():
     assert len(plan.runs) == 4
     methods = {
         *("vae-cross-entropy", "vae-fixed-gamma", "vae-learned-gamma", "vae-flow", "wae-mmd"),
-        *("two-stage", "two-stage-joint", "two-stage-joint-merged"),
+        "two-stage",
     }
+    joint = {"two-stage-joint", "two-stage-joint-merged"}
+    datasets = ("mnist", "fashion_mnist", "cifar10", "celeba")
     one, plan = cells(tables=["1"])
-    assert one == {(d, m) for d in ("mnist", "fashion_mnist", "cifar10", "celeba") for m in methods}
-    assert len(plan.runs) == 4 * 7  # learned gamma comes with two-stage
+    assert one == {(d, m) for d in datasets for m in methods}
+    assert len(plan.runs) == 4 * 5  # learned gamma comes with two-stage
+    beside = cells(tables=["joint"])[0]
+    assert beside == default | {(d, m) for d in datasets for m in joint}
     two, plan = cells(tables=["2"])
     assert {d for d, _ in two} == {"celeba140"}
     assert {s.network for s in plan.runs} == {"wae"}
     assert {(s.epochs, s.second_epochs, s.halve_every) for s in plan.runs} == {(70, 70, 30)}
-    assert cells(tables=["all"])[0] == one | two
+    assert cells(tables=["all"])[0] == one | two | beside
     narrowed = cells(tables=["1"], datasets=["mnist"], methods=["two-stage"])[0]
     assert narrowed == {("mnist", "two-stage")}
-    assert {m for _, m in cells(datasets=["mnist"], methods=["all"])[0]} == methods
+    assert {m for _, m in cells(datasets=["mnist"], methods=["all"])[0]} == methods | joint

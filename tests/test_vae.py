@@ -104,7 +104,7 @@ def test_first_stage_objective_is_numpys(log_gamma):
     with tf.GradientTape() as tape:
         seen = vae.observe(batch)
         mu_z, sd_z, decoded = vae.forward(seen, training=True)
-        terms = vae.elbo(seen, decoded, mu_z, sd_z)
+        terms = vae.negative_elbo(seen, decoded, mu_z, sd_z)
         loss = ops.mean(terms.loss)
     np.testing.assert_allclose(terms.kl, kl, rtol=1e-5)
     np.testing.assert_allclose(terms.reconstruction, rec, rtol=1e-5)
@@ -163,7 +163,7 @@ def test_second_stage_objective_is_numpys():
     with tf.GradientTape() as tape:
         seen = vae.observe(np.stack([mu_z, sd_z], axis=1))
         mu_u, sd_u, decoded = vae.forward(seen, training=True)
-        terms = vae.elbo(seen, decoded, mu_u, sd_u)
+        terms = vae.negative_elbo(seen, decoded, mu_u, sd_u)
         loss = ops.mean(terms.loss)
     np.testing.assert_allclose(seen, z, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(terms.kl, kl, rtol=1e-5)

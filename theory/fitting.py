@@ -164,14 +164,14 @@ def fit_levels(
 def cost(model: VAE, x: np.ndarray, repeats: int = 4, seed: int = 0) -> dict[str, float]:
     """The mean negative ELBO on ``x`` ``(n, d)`` and its terms, ``repeats`` draws of z each.
 
-    Computed by the model's own ``elbo``, in nats a vector: "loss", "kl", "reconstruction".
+    Computed by the model's own ``negative_elbo``, in nats a vector: "loss", "kl", "reconstruction".
     """
     mu_z, sd_z = (keras.ops.convert_to_numpy(part) for part in model.encoder(x.astype("float32")))
     rng = np.random.default_rng(seed)
     totals = []
     for _ in range(repeats):
         z = mu_z + sd_z * rng.standard_normal(mu_z.shape).astype("float32")
-        terms = model.elbo(x.astype("float32"), model.decoder(z), mu_z, sd_z)
+        terms = model.negative_elbo(x.astype("float32"), model.decoder(z), mu_z, sd_z)
         totals.append([float(np.mean(np.asarray(term, dtype="float64"))) for term in terms])
     return dict(
         zip(("loss", "kl", "reconstruction"), np.mean(totals, axis=0).tolist(), strict=True)

@@ -94,6 +94,19 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+def data_at_hand(plan: Plan) -> str:
+    """Which data sets are there, and which would be downloaded, in a sentence."""
+    there, absent = [], []
+    for name in dict.fromkeys(settings.source for settings in plan.runs):
+        missing = data.missing(name, plan.data_dir)
+        size = sum(remote.size for remote in missing)
+        absent += [f"{name} ({size / 1e6:,.0f} MB)"] if missing else []
+        there += [] if missing else [name]
+    parts = (("at hand", there), ("to be downloaded", absent))
+    found = (f"{', '.join(names)} {where}" for where, names in parts if names)
+    return f"Data: {'; '.join(found)}."
+
+
 def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
     """The plan as text: a line per run, then the totals.
 
@@ -142,6 +155,7 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     preset = plan.runs[0].preset
     notes = [
+        data_at_hand(plan),
         f"Preset {preset}; features: {plan.features}; results in {plan.out}.",
         f"Estimated time on this machine: {duration(total)}, from a short calibration"
         + ("." if scoring_known else "; scoring left out, the Inception network is not at hand."),

@@ -23,7 +23,7 @@ from training.plan import Plan, load_extractor
 RETRIES = 3  # of a run whose worker or node is lost
 LOG_FILE = "log.txt"
 ROOT = Path(__file__).resolve().parent.parent
-HANDED_ON = ("TWO_STAGE_VAE_CACHE", "TWO_STAGE_VAE_INCEPTION", "CUDA_VISIBLE_DEVICES")
+HANDED_ON = ("TWO_STAGE_VAE_CACHE", "TWO_STAGE_VAE_INCEPTION", "TFHUB_CACHE_DIR")
 
 
 def _ray():
@@ -50,7 +50,8 @@ def _absolute(plan: Plan) -> Plan:
 
 def _environment(gpus: int) -> dict[str, str]:
     """Environment variables of the workers."""
-    names = HANDED_ON if not gpus else HANDED_ON[:-1]  # Ray shares out the GPUs
+    # Where there are GPUs Ray shares them out.
+    names = HANDED_ON if gpus else (*HANDED_ON, "CUDA_VISIBLE_DEVICES")
     return {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(":"),
         **{name: os.environ.get(name, value) for name, value in environment.DEFAULTS.items()},

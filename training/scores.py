@@ -13,9 +13,9 @@ import numpy as np
 
 import data
 from data import select_real
-from data.cache import cache_dir
 from evaluate import Extractor, neighbours, prdc, protocols, scoring
 from evaluate.cache import cached_features
+from experiments.environment import cache_dir
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
 from training.progress import with_progress

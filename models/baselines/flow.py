@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers, ops
 
 from models.layers import PACKAGE, SpectralNormalization
-from models.losses import ELBO
+from models.losses import Objective
 from models.networks import layer_seeds, part_seeds
 from models.vae import VAE, predict, standard_normal
 
@@ -138,14 +138,14 @@ class FlowVAE(VAE):
         mu, sd, z, _ = self.draw(x, training=training)
         return mu, sd, self.decoder(z, training=training)
 
-    def objective(self, x, training=False) -> ELBO:
+    def objective(self, x, training=False) -> Objective:
         """The negative ELBO, its KL estimated, for x ``(batch, ...)``: each term ``(batch,)``."""
         mu, sd, z, kl = self.draw(x, training=training)
         x_hat = self.decoder(z, training=training)
         if training:
             self.renew_gamma(x, x_hat)
-        reconstruction = self.elbo(x, x_hat, mu, sd).reconstruction
-        return ELBO(kl + reconstruction, kl, reconstruction)
+        reconstruction = self.negative_elbo(x, x_hat, mu, sd).reconstruction
+        return Objective(kl + reconstruction, kl, reconstruction)
 
     def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q_0(z_0|x), each ``(n, kappa)`` float32, of ``images``."""

@@ -14,7 +14,7 @@ from keras import ops
 
 from models.baselines import mean_encoder
 from models.layers import PACKAGE
-from models.losses import ELBO
+from models.losses import Objective
 from models.networks import dense, part_seeds
 from models.two_stage import LatentVAE
 from models.vae import VAE
@@ -70,18 +70,18 @@ class MergedVAE(VAE):
         gamma_z = ops.exp(self.second.log_gamma)
         return self.second.decoder(u, training=False) + gamma_z * eps
 
-    def objective(self, x, training=False) -> ELBO:
+    def objective(self, x, training=False) -> Objective:
         """Both stages' terms summed, for x ``(batch, ...)``: each ``(batch,)``."""
         mu_z, sd_z = self.encoder(x, training=training)
         z = self.sampler(mu_z, sd_z)
         x_hat = self.decoder(z, training=training)
         if training:
             self.renew_gamma(x, x_hat)
-        first = self.elbo(x, x_hat, mu_z, sd_z)
+        first = self.negative_elbo(x, x_hat, mu_z, sd_z)
         second = self.second.objective(z, training=training)
-        return ELBO(*(a + b for a, b in zip(first, second, strict=True)))
+        return Objective(*(a + b for a, b in zip(first, second, strict=True)))
 
-    def _logs(self, terms: ELBO) -> dict:
+    def _logs(self, terms: Objective) -> dict:
         return {**super()._logs(terms), "log_gamma_z": self.second.log_gamma}
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from keras import ops
 
 from models.baselines import mean_encoder
 from models.layers import PACKAGE
-from models.losses import ELBO
+from models.losses import Objective
 from models.mmd import unbiased_mmd2
 from models.networks import part_seeds
 from models.vae import VAE, predict
@@ -87,14 +87,14 @@ class WAE(VAE):
         mu_z = self.encoder(x, training=False)
         return mu_z, ops.zeros_like(mu_z), mu_z
 
-    def objective(self, x, training=False) -> ELBO:
+    def objective(self, x, training=False) -> Objective:
         """The objective for x ``(batch, ...)``, each term ``(batch,)``; the penalty is ``kl``."""
         mu_z, _, x_hat = self.forward(x, training=training)
         axes = tuple(range(1, len(x.shape)))
         error = self.reconstruction_weight * ops.sum(ops.square(x - x_hat), axis=axes)
         prior = self.sampler(ops.zeros_like(mu_z), ops.ones_like(mu_z))  # z ~ N(0, I)
         penalty = self.penalty_weight * unbiased_mmd2(mu_z, prior) * ops.ones_like(error)
-        return ELBO(error + penalty, penalty, error)
+        return Objective(error + penalty, penalty, error)
 
     def encode(self, images, progress=None) -> tuple[np.ndarray, np.ndarray]:
         """``mu_z`` and zeros, each ``(n, kappa)`` float32, of images ``(n, h, w, c)`` uint8."""
