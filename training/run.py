@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from training.pictures import draw_figures
 from training.plan import Plan
 from training.progress import with_progress
 from training.results import write_results
-from training.samples import weights_digest
+from training.samples import sample, sampling_seed, weights_digest
 from training.scores import distances, fake_features, real_features, study_copies
 from training.train import train
 
@@ -127,10 +128,14 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
         deviation = aggregate_deviation(*encoded)
     found = look(model, settings, rows, train_images, test_images, folder, deviation)
 
+    @functools.lru_cache(maxsize=1)  # both protocols score the same images
+    def draw(method: str) -> np.ndarray:
+        return sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
+
     start = time.monotonic()
     real = real_features(settings, extractor, test_images, about["data_sha256"]["test"])
     for method, protocol in missing:
-        fake = fake_features(model, method, protocol, settings, extractor, folder, deviation)
+        fake = fake_features(model, method, protocol, settings, extractor, folder, draw)
         record = {
             **records.base_record(settings, method, protocol),
             **about,
@@ -192,9 +197,8 @@ def of_this_model(made: list[dict], model, settings: RunSettings) -> list[dict]:
         if (whole or not settings.second_stage(r["method"]))
         and r.get("weights") not in (None, weights_digest(model, r["method"]))
     }
-    if not all(settings.second_stage(method) for method in stale):
-        return [r for r in made if "weights" not in r]  # the first stage, on which all stand
-    return [r for r in made if r["method"] not in stale]
+    first_too = not all(settings.second_stage(method) for method in stale)  # on which all stand
+    return [r for r in made if "weights" not in r or not (first_too or r["method"] in stale)]
 
 
 def data_note(plan: Plan, settings: RunSettings) -> str | None:

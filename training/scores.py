@@ -106,9 +106,12 @@ def fake_features(
     settings: RunSettings,
     extractor: Extractor,
     folder: Path,
-    deviation: np.ndarray | None = None,
+    draw: Callable[[str], np.ndarray],
 ):
-    """Features of generated images, kept in the run's folder so that scoring resumes."""
+    """Features of generated images, kept in the run's folder so that scoring resumes.
+
+    ``draw`` makes a method's scored samples, where features are missing.
+    """
     key = {
         "kind": "generated",
         "weights": weights_digest(model, method),
@@ -122,8 +125,7 @@ def fake_features(
     }
 
     def images():
-        made = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
-        return protocols.as_scored(made, protocol, generated=True)
+        return protocols.as_scored(draw(method), protocol, generated=True)
 
     title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
     return features(extractor, title, folder / "features", key, images)
