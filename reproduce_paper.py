@@ -343,6 +343,9 @@ def run(plan, engine: str = "local", cores: int = 1) -> None:
     planning.check_output(plan)
     for settings in plan.runs:
         distribution.check(settings, strategy)
+    if engine == "ray":
+        # The workers need the GPUs, whose memory TensorFlow would take for the check alone.
+        tf.config.set_visible_devices([], "GPU")
     extractor = planning.load_extractor(plan)
     planning.check_data(plan)
     print(f"On {machine_of(plan)}", flush=True)

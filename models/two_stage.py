@@ -38,6 +38,10 @@ class LatentVAE(VAE):
 
     def __init__(self, encoder, decoder, seed=None, fixed_z=False, **kwargs):
         super().__init__(encoder, decoder, seed=seed, **kwargs)
+        if self.likelihood != "gaussian":
+            raise ValueError(
+                "The second stage's likelihood is Gaussian: z has no range from 0 to 1."
+            )
         self.fixed_z = fixed_z
         # A second stream: the noise that makes z must not be the noise that makes u.
         self.latent_sampler = GaussianSampler(seed=None if seed is None else seed + 1)
@@ -207,17 +211,24 @@ def build(
     seed: int = 0,
     skip: bool = True,
     fixed_z: bool = False,
-    **gamma,
+    initial_log_gamma: float = 0.0,
+    gamma_speed: float = 1.0,
+    optimal_gamma: bool = False,
 ) -> TwoStageVAE:
     """A fresh two-stage VAE whose first stage is on a network, ``parts``.
 
-    Arguments as :func:`models.build`'s; ``gamma`` are both stages' arguments about their gammas.
+    Arguments as :func:`models.build`'s; what concerns gamma holds for both stages' own.
 
     Args:
         skip: whether the second stage's networks have their skip connections.
         fixed_z: see :class:`LatentVAE`.
     """
     seeds = part_seeds(seed, 6)
+    gamma = {
+        "initial_log_gamma": initial_log_gamma,
+        "gamma_speed": gamma_speed,
+        "optimal_gamma": optimal_gamma,
+    }
     first = vae.build(
         parts, image_shape, latent_dim, momentum=momentum, seed=seed, name="first_stage", **gamma
     )

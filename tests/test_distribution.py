@@ -56,7 +56,13 @@ def test_what_can_not_be_divided_is_refused():
 
 
 @pytest.mark.parametrize(
-    "config", ["", "{}", '{"cluster": {"worker": []}}', "[1]", '{"cluster": 1}']
+    "config",
+    [
+        *("", "{}", '{"cluster": {"worker": []}}', "[1]", '{"cluster": 1}'),
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"chief": [], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
 )
 def test_workers_need_to_know_each_other(monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", config)

@@ -78,6 +78,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vae-flow", "wae-mmd"])
 @pytest.mark.usefixtures("_deterministic_afterwards_not")
 def test_a_resumed_baseline_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, method):

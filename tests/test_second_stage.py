@@ -11,7 +11,6 @@ from keras import ops
 
 import models
 from evaluate import random_network
-from experiments import presets
 from experiments.errors import UserError
 from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
@@ -19,7 +18,6 @@ from training import run
 from training.calibrate import Pace, seconds_of
 from training.failures import RunFailed
 from training.plan import make_plan
-from training.train import train
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
@@ -147,9 +145,7 @@ def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):
 
 
 def test_a_fixed_z_is_drawn_again_alike_when_a_run_is_loaded(tmp_path):
-    settings = presets.resolve("quick", "mnist", "two-stage-fixed-z").replace(
-        image_shape=SHAPE, latent_dim=KAPPA, epochs=1, second_epochs=1, batch_size=32
-    )
-    model = train(settings, images(), tmp_path)
-    again = train(settings, images(), tmp_path)
+    model = models.build("two-stage-fixed-z", SHAPE, latent_dim=KAPPA)
+    model.save(tmp_path)
+    again = models.TwoStageVAE.load(tmp_path)
     np.testing.assert_array_equal(model.posteriors(images()), again.posteriors(images()))

@@ -7,13 +7,16 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from experiments import presets
 from experiments.errors import UserError
+from experiments.files import write_json
 from training import train as training
 from training.callbacks import History, halving
 from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
+from training.folder import check_settings, order_seeds
 from training.train import train
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -93,8 +96,6 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """An uninterrupted run: model and folder. The tests that use it are deterministic, too."""
-    import tensorflow as tf
-
     # Weights can only be compared bit for bit when the order of sums is fixed.
     tf.config.experimental.enable_op_determinism()
     folder = tmp_path_factory.mktemp("straight")
@@ -110,13 +111,24 @@ def test_a_stage_in_training_on_jax_is_not_begun_again(tmp_path, images):
         train(SETTINGS, images, tmp_path)
 
 
-def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(tmp_path, images):
-    model = train(SETTINGS, images, tmp_path)
-    names = {p.name for p in tmp_path.iterdir()}
+def test_a_stage_that_is_trained_again_is_no_longer_trained_elsewhere(tmp_path):
+    path = tmp_path / "trained_on.json"
+    write_json(path, {"stages": ["first", "second"], "backend": "jax"})
+    training.trained_here(tmp_path, "first")
+    assert json.loads(path.read_text()) == {"stages": ["second"], "backend": "jax"}
+    training.trained_here(tmp_path, "first")
+    assert path.exists()
+    training.trained_here(tmp_path, "second")
+    assert not path.exists()
+
+
+def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(straight, images):
+    model, folder = straight
+    names = {p.name for p in folder.iterdir()}
     assert names == {"settings.json", "history-first.csv", "history-second.csv", "model"}
-    again = train(SETTINGS, images[:0], tmp_path)  # no images: it can't have trained
+    again = train(SETTINGS, images[:0], folder)  # no images: it can't have trained
     np.testing.assert_array_equal(model.sample(3, seed=1), again.sample(3, seed=1))
-    assert json.loads((tmp_path / "settings.json").read_text()) == SETTINGS.to_dict()
+    assert json.loads((folder / "settings.json").read_text()) == SETTINGS.to_dict()
 
 
 def test_the_first_stage_alone_and_the_second_later(tmp_path, images):
@@ -127,19 +139,18 @@ def test_the_first_stage_alone_and_the_second_later(tmp_path, images):
 
 
 def test_changed_settings_are_refused_with_the_difference(tmp_path, images):
-    train(SETTINGS, images, tmp_path, second=False)
+    write_json(tmp_path / "settings.json", SETTINGS.to_dict())
     with pytest.raises(UserError, match=r"other settings \(epochs: 4 -> 5\).*--out"):
         train(SETTINGS.replace(epochs=5), images, tmp_path)
-    train(SETTINGS.replace(n_fake=5), images, tmp_path, second=False)  # scoring alone
+    check_settings(SETTINGS.replace(n_fake=5), tmp_path)  # scoring alone
 
 
 def test_a_folder_from_before_a_setting_goes_on(tmp_path, images):
-    train(SETTINGS, images, tmp_path, second=False)
-    path = tmp_path / "settings.json"
-    path.write_text(json.dumps({k: v for k, v in SETTINGS.to_dict().items() if k != "gamma"}))
+    before = {k: v for k, v in SETTINGS.to_dict().items() if k != "gamma"}
+    write_json(tmp_path / "settings.json", before)
     with pytest.raises(UserError, match="gamma: 'learned' -> 'optimal'"):
         train(SETTINGS.replace(gamma="optimal"), images, tmp_path)
-    train(SETTINGS, images[:0], tmp_path, second=False)  # no images: it can't have trained
+    check_settings(SETTINGS, tmp_path)
 
 
 class Tiny(keras.Model):
@@ -235,14 +246,27 @@ def test_what_a_killed_process_left_is_removed(two_checkpoints):
     }
 
 
-def test_another_models_checkpoint_is_not_used(two_checkpoints, capsys):
+def test_another_models_checkpoint_is_refused_and_kept(two_checkpoints):
     class Wider(Tiny):
         def __init__(self):
             super().__init__()
             self.more = keras.layers.Dense(1)
             self.more.build((None, 50))
 
-    assert Checkpoints(two_checkpoints, Wider(), steps_per_epoch=10).restore() == 0
+    with pytest.raises(UserError, match=r"ckpt-12 is the checkpoint of another model"):
+        Checkpoints(two_checkpoints, Wider(), steps_per_epoch=10).restore()
+    assert restored(two_checkpoints) == (12, 12.0)
+
+
+def test_what_is_no_damage_removes_no_checkpoint(two_checkpoints, monkeypatch):
+    def no_memory(path):
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train, "load_checkpoint", no_memory)
+        with pytest.raises(tf.errors.ResourceExhaustedError):
+            restored(two_checkpoints)
+    assert restored(two_checkpoints) == (12, 12.0)
 
 
 def test_a_state_that_is_not_finite_is_not_saved(two_checkpoints):
@@ -290,10 +314,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, monkeypatch):
     assert not (tmp_path / "model").exists()
 
 
-def test_trials_differ(tmp_path, images):
-    one = train(SETTINGS, images, tmp_path / "0", second=False)
-    two = train(SETTINGS.replace(trial=1, seed=1), images, tmp_path / "1", second=False)
-    assert np.abs(one.sample(4, seed=0) - two.sample(4, seed=0)).max() > 1e-3
+def test_trials_differ():
+    other = SETTINGS.replace(trial=1, seed=1)
+    one, two = (training.build(s).first.encoder.get_weights() for s in (SETTINGS, other))
+    assert any(not np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert set(order_seeds(SETTINGS)).isdisjoint(order_seeds(other))
 
 
 def test_halving():

@@ -296,11 +296,9 @@ def test_second_stage_adds_its_own_noise_and_the_first_none():
     np.testing.assert_allclose(model.sample(4, seed=3), model.first.decode(z), atol=1e-6)
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_save_and_load(tmp_path, trained):
+def test_save_and_load(tmp_path):
     model = small()
-    if trained:
-        model.fit(images(), 1, 1, batch_size=32, verbose=0)
+    model.fit(images(), 1, 1, batch_size=32, verbose=0)
     model.save(tmp_path / "model")
     again = models.TwoStageVAE.load(tmp_path / "model")
     for stage in (1, 2):
@@ -327,21 +325,6 @@ def test_model_config_round_trip(stage):
     assert type(again) is type(vae)
     assert again.get_config() == vae.get_config()
     assert float(again.log_gamma) == pytest.approx(-1.5)
-
-
-def test_export(tmp_path):
-    model = small()
-    model.export(tmp_path / "saved_model" / "1")
-    served = tf.saved_model.load(str(tmp_path / "saved_model" / "1"))
-    made = served.signatures["serving_default"](n=tf.constant(3), seed=tf.constant(5, tf.int64))[
-        "images"
-    ].numpy()
-    expected = np.rint(model.sample(3, seed=5) * 255).astype("uint8")
-    np.testing.assert_allclose(made.astype(int), expected, atol=1)
-    encoded = served.signatures["encode"](images=tf.constant(images(3)))
-    np.testing.assert_allclose(encoded["mu_z"], model.encode(images(3))[0], rtol=1e-4, atol=1e-5)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="n must be from 1 to"):
-        served.signatures["generate"](n=tf.constant(0), seed=tf.constant(5, tf.int64))
 
 
 def test_mistakes_are_named():

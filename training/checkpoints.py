@@ -10,9 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from experiments.errors import UserError
 from experiments.settings import CHECKPOINT_SECONDS
 from training.failures import TrainingDiverged, explained
 
+# What says nothing about the file that was being read.
+NO_DAMAGE = (
+    *(MemoryError, OSError, tf.errors.ResourceExhaustedError),
+    *(tf.errors.PermissionDeniedError, tf.errors.UnavailableError),
+)
 PREFIX = "ckpt"  # of the checkpoints' file names
 SAVE_COUNTER = "save_counter/.ATTRIBUTES/VARIABLE_VALUE"  # tf.train.Checkpoint's own
 
@@ -71,7 +77,11 @@ class Checkpoints(keras.callbacks.Callback):
     # --- the way back --------------------------------------------------------------------------
 
     def restore(self) -> int:
-        """Loads the newest whole checkpoint; the number of steps made so far, 0 without one."""
+        """Loads the newest whole checkpoint; the number of steps made so far, 0 without one.
+
+        Raises:
+            UserError: if the folder's checkpoints are of another model; they are left as they are.
+        """
         ours = self.own_folder == self.folder
         if ours:
             self._sweep()
@@ -105,23 +115,30 @@ class Checkpoints(keras.callbacks.Callback):
                 path.unlink()
 
     def _unusable(self, path: Path) -> str | None:
-        """Why a checkpoint can't be restored; None if it can. Every tensor is read and checked."""
+        """Why a checkpoint can't be restored; None if it can. Every tensor is read and checked.
+
+        What is no sign of damage, such as too little memory, is raised.
+        """
+        named = {f"variables/{i}": v.shape.as_list() for i, v in enumerate(self._variables)}
+        named |= {"step": [], "seconds": []}
+        expected = {f"{name}/.ATTRIBUTES/VARIABLE_VALUE": shape for name, shape in named.items()}
         try:
             reader = tf.train.load_checkpoint(str(path))
             shapes = reader.get_variable_to_shape_map()
-            for i, variable in enumerate(self._variables):
-                key = f"variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"
-                if shapes.pop(key) != variable.shape.as_list():
-                    return f"tensor {i} has another shape"
+            for key in shapes.keys() & expected.keys():
                 reader.get_tensor(key)
-            for key in ("step", "seconds"):
-                key = f"{key}/.ATTRIBUTES/VARIABLE_VALUE"
-                shapes.pop(key)
-                reader.get_tensor(key)
-            if set(shapes) - {"_CHECKPOINTABLE_OBJECT_GRAPH", SAVE_COUNTER}:
-                return "it is of another model"
+        except NO_DAMAGE:
+            raise
         except Exception as error:  # TensorFlow raises whatever its reader stumbles over
             return type(error).__name__
+        for key in ("_CHECKPOINTABLE_OBJECT_GRAPH", SAVE_COUNTER):
+            shapes.pop(key, None)
+        if shapes != expected:
+            raise UserError(
+                f"{path} is the checkpoint of another model than this one, as another version of "
+                f"this project or of Keras may have it: go back to that version, or remove "
+                f"{self.folder} to train this stage from its start."
+            )
         return None
 
     # --- saving --------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ moments over the whole batch, and every example has the noise it would have on o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -44,13 +46,17 @@ def strategy_of(name: str) -> tf.distribute.Strategy | None:
         )
     try:
         config = json.loads(os.environ.get("TF_CONFIG", ""))
-        config["cluster"]["worker"], config["task"]["index"]
-    except (ValueError, KeyError, TypeError) as error:
+        (job,), task = config["cluster"], config["task"]  # a chief of its own would be a second one
+        known = job == task["type"] == "worker" and 0 <= task["index"] < len(config["cluster"][job])
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
         raise UserError(
-            "--distribute multi-worker needs TF_CONFIG, with the addresses of all workers and this "
-            'one\'s index: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
-            '"worker", "index": 0}}.'
-        ) from error
+            "--distribute multi-worker needs TF_CONFIG, with the addresses of all workers, no "
+            'other jobs, and this one\'s index: {"cluster": {"worker": ["host1:2222", '
+            '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; the first worker is the '
+            "chief."
+        )
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
@@ -153,7 +159,9 @@ def own_folder(folder: Path, strategy: tf.distribute.Strategy | None) -> Path:
     """Where a process saves what all have to save together: the chief's copy is the one kept."""
     if is_chief(strategy):
         return folder
-    return Path(tempfile.mkdtemp(prefix="worker-")) / folder.name
+    made = tempfile.mkdtemp(prefix="worker-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made) / folder.name
 
 
 def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:

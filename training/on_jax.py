@@ -196,7 +196,8 @@ def train(
         save_seconds, deadline: see :class:`State`.
 
     Raises:
-        UserError: if the folder holds a run with other settings.
+        UserError: if the folder holds a run with other settings, or a stage in training on
+            TensorFlow.
         OutOfTime, TrainingDiverged: see :func:`fit_stage`.
     """
     folder = Path(folder)
@@ -210,6 +211,12 @@ def train(
         if saved.exists():
             vae = load_stage(saved)
         else:
+            if any((folder / f"checkpoints-{name}").glob("*.index")):
+                raise UserError(
+                    f"{folder / f'checkpoints-{name}'} holds a training on TensorFlow that is not "
+                    "finished: go on with it by reproduce_paper.py, or remove it to train this "
+                    "stage here from its start."
+                )
             fit_stage(vae, array(), settings, name, folder, **arguments, **common)
             # Before the model, with which the stage counts as finished.
             before = (read_json(folder / TRAINED_ON_FILE) or {}).get("stages", [])

@@ -11,7 +11,7 @@ import tensorflow as tf
 import data
 import models
 from experiments.errors import UserError
-from experiments.files import write_json
+from experiments.files import read_json, write_json
 from experiments.settings import CHECKPOINT_SECONDS, RunSettings
 from models.optimizer import adam
 from training import distribution
@@ -26,7 +26,7 @@ from training.folder import (
     load_stage,
     train_stages,
 )
-from training.layout import MODEL_FOLDER, SETTINGS_FILE, jax_state
+from training.layout import MODEL_FOLDER, SETTINGS_FILE, TRAINED_ON_FILE, jax_state
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -111,6 +111,14 @@ def fit_stage(
         progress.close()
 
 
+def trained_here(folder: Path, name: str) -> None:
+    """Takes back that a stage was trained elsewhere: it has been trained again."""
+    path = folder / TRAINED_ON_FILE
+    if (elsewhere := read_json(path)) and name in elsewhere["stages"]:
+        stages = [stage for stage in elsewhere["stages"] if stage != name]
+        write_json(path, {**elsewhere, "stages": stages}) if stages else path.unlink()
+
+
 def train(
     settings: RunSettings,
     images: np.ndarray,
@@ -149,7 +157,7 @@ def train(
     if chief:
         write_json(folder / SETTINGS_FILE, settings.to_dict())
 
-    with distribution.scope(strategy):
+    with explained(folder), distribution.scope(strategy):
         model = build(settings)
     history = histories(distribution.own_folder(folder, strategy))
 
@@ -179,6 +187,7 @@ def train(
             )
             vae = vae if strategy is None else distribution.plain(vae)
             if chief:
+                trained_here(folder, name)
                 keep_stage(vae, folder, name)
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
