@@ -70,6 +70,14 @@ def test_workers_need_to_know_each_other(monkeypatch, config):
         distribution.strategy_of("multi-worker")
 
 
+def test_workers_that_know_each_other(monkeypatch):
+    task = {"type": "worker", "index": 1}
+    config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": task}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monkeypatch.setattr(distribution.tf.distribute, "MultiWorkerMirroredStrategy", lambda: "made")
+    assert distribution.strategy_of("multi-worker") == "made"
+
+
 def free_ports(n):
     sockets = [socket.create_server(("localhost", 0)) for _ in range(n)]
     ports = [s.getsockname()[1] for s in sockets]

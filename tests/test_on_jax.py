@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import presets
+from experiments.errors import UserError
 from experiments.settings import RunSettings
 from tests.conftest import ROOT
 
@@ -82,6 +83,15 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     rows = train.histories(tmp_path / "whole")["first"].rows
     assert [row["epoch"] for row in rows] == [1, 2]
     assert all(np.isfinite(row["rmse"]) for row in rows)
+
+
+def test_a_stage_in_training_on_tensorflow_is_not_begun_again(tmp_path):
+    from training import on_jax
+
+    (tmp_path / "checkpoints-first").mkdir()
+    (tmp_path / "checkpoints-first" / "ckpt-5.index").touch()
+    with pytest.raises(UserError, match="checkpoints-first holds a training on TensorFlow"):
+        on_jax.train(settings(), images(), images()[:8], tmp_path)
 
 
 @pytest.mark.parametrize(
