@@ -85,9 +85,10 @@ def _rows(rows: dict[str, tuple[tuple[float, float], ...]], quoted: bool) -> dic
     }
 
 
-# Table 1: FID, neutral (InfoGAN) architecture, 64 latent dimensions, mean and std over 10 trials.
 OFFICIAL_FEATURES = "inception-2015-12-05"  # pool_3 of the network that the paper was scored with
 SCORED_IMAGES = 10_000  # generated, and real ones, behind each FID
+
+# Table 1: FID, neutral (InfoGAN) architecture, 64 latent dimensions, mean and std over 10 trials.
 TABLE1_NETWORK = "infogan"
 TABLE1_LATENT_DIM = 64
 TABLE1: Scores = MappingProxyType(

@@ -66,7 +66,7 @@ class RunSettings:
 
     def training_dict(self) -> dict:
         """``to_dict`` without what concerns scoring alone: a trained run may be scored again."""
-        return {k: v for k, v in self.to_dict().items() if k not in SCORING_FIELDS}
+        return of_training(self.to_dict())
 
     @property
     def name(self) -> str:
@@ -112,6 +112,11 @@ class RunSettings:
 def is_first_stage(method: str) -> bool:
     """Whether a row of a two-stage run is sampled from its first stage alone."""
     return method.removesuffix(RENORMALISED) in [first for first, _ in GAMMAS.values()]
+
+
+def of_training(settings: dict) -> dict:
+    """Settings as a dict, without what concerns scoring alone."""
+    return {k: v for k, v in settings.items() if k not in SCORING_FIELDS}
 
 
 def differences(old: dict, new: dict) -> list[str]:

@@ -351,9 +351,9 @@ def test_the_second_protocol_can_come_later(out, monkeypatch):
     scored = []
     fake_features = run.fake_features
 
-    def noted(model, method, protocol, *rest):
+    def noted(weights, method, protocol, *rest):
         scored.append((method, protocol))
-        return fake_features(model, method, protocol, *rest)
+        return fake_features(weights, method, protocol, *rest)
 
     monkeypatch.setattr(run, "fake_features", noted)
     alone = tiny_plan(out, ["mnist"], protocols=["standard"])

@@ -15,7 +15,7 @@ import models
 from data.jpeg import jpeg_round_trip
 from experiments.errors import UserError
 from experiments.files import read_json, write_json
-from experiments.settings import SCORING_FIELDS, RunSettings, differences
+from experiments.settings import RunSettings, differences, of_training
 from training.callbacks import History
 from training.layout import (
     EXPORT_FOLDER,
@@ -64,8 +64,7 @@ def check_settings(settings: RunSettings, folder: Path) -> None:
     existing = read_json(Path(folder) / SETTINGS_FILE)
     if existing is None:
         return
-    existing = {k: v for k, v in existing.items() if k not in SCORING_FIELDS}
-    changed = differences(existing, settings.training_dict())
+    changed = differences(of_training(existing), settings.training_dict())
     if changed:
         raise UserError(
             f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "

@@ -9,6 +9,7 @@ from evaluate import report
 from experiments import paper, presets
 from experiments.errors import UserError
 from experiments.files import read_json, write_json
+from experiments.settings import of_training
 from training.folder import histories
 from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
@@ -24,7 +25,8 @@ def gather(out: Path) -> list[dict]:
     found, runs = [], {}
     for path in sorted(Path(out).glob(f"[!.]*/{RECORDS_FILE}")):
         found += read_json(path) or []
-        run = json.dumps(read_json(path.parent / SETTINGS_FILE), sort_keys=True)
+        settings = read_json(path.parent / SETTINGS_FILE) or {}
+        run = json.dumps(of_training(settings), sort_keys=True)
         if (first := runs.setdefault(run, path.parent)) != path.parent:
             raise UserError(
                 f"{first} and {path.parent} hold the same run: move one of them out of {out}. "

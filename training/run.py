@@ -110,7 +110,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
             stage = "its second stage" if half else "training"
             print(f"{settings.name}: {stage} stopped, {error}. The rest goes on.", flush=True)
             missing = [w for w in missing if w not in lost]
-            rows = [row for row in rows if row in {method for method, _ in missing}]
+            rows = [row for row in rows if not settings.second_stage(row)]
             if not missing:
                 return made
 
@@ -132,10 +132,11 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     def draw(method: str) -> np.ndarray:
         return sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
 
+    weights = {method: weights_digest(model, method) for method in rows}
     start = time.monotonic()
     real = real_features(settings, extractor, test_images, about["data_sha256"]["test"])
     for method, protocol in missing:
-        fake = fake_features(model, method, protocol, settings, extractor, folder, draw)
+        fake = fake_features(weights[method], method, protocol, settings, extractor, folder, draw)
         record = {
             **records.base_record(settings, method, protocol),
             **about,
@@ -144,7 +145,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
             **found[method],
             "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
             "status": "ok",
-            "weights": weights_digest(model, method),
+            "weights": weights[method],
         }
         record["seconds"]["scoring"] = round(time.monotonic() - start, 1)
         start = time.monotonic()

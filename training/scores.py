@@ -100,7 +100,7 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
 
 
 def fake_features(
-    model,
+    weights: str,
     method: str,
     protocol: str,
     settings: RunSettings,
@@ -110,11 +110,12 @@ def fake_features(
 ):
     """Features of generated images, kept in the run's folder so that scoring resumes.
 
-    ``draw`` makes a method's scored samples, where features are missing.
+    ``weights`` is the digest of those that made them; ``draw`` makes a method's scored samples,
+    where features are missing.
     """
     key = {
         "kind": "generated",
-        "weights": weights_digest(model, method),
+        "weights": weights,
         "method": method,
         "n": settings.n_fake,
         "seed": sampling_seed(settings),

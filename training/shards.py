@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
-from experiments.settings import SCORING_FIELDS
+from experiments.settings import of_training
 from training.layout import COMMAND_FILE, RECORDS_FILE, SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _replaces(source: Path, target: Path) -> bool:
     if not target.exists():
         return True
     new, old = (_scores(folder) for folder in (source, target))
-    settings = [_training(folder) for folder in (source, target)]
+    settings = [of_training(read_json(f / SETTINGS_FILE) or {}) for f in (source, target)]
     shared = new.keys() & old.keys()
     apart = min(len(new), len(old)) > len(shared)
     if settings[0] != settings[1] or apart or any(new[k] != old[k] for k in shared):
@@ -153,12 +153,6 @@ def _replaces(source: Path, target: Path) -> bool:
     if not old and not new:
         return read_json(source / RECORDS_FILE) != read_json(target / RECORDS_FILE)
     return len(new) > len(old)
-
-
-def _training(folder: Path) -> dict:
-    """The settings of a run's training: it may have been scored on other numbers of images."""
-    found = read_json(folder / SETTINGS_FILE) or {}
-    return {k: v for k, v in found.items() if k not in SCORING_FIELDS}
 
 
 def _scores(folder: Path) -> dict[tuple, dict]:
