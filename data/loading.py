@@ -11,7 +11,7 @@ import numpy as np
 from data import celeba, cifar, download, idx, standin
 from data.progress import Progress
 from data.registry import Remote, Spec, check_split, spec
-from experiments.environment import cache_dir
+from experiments.environment import cache_dir, user_path
 from experiments.errors import UserError
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -89,7 +89,7 @@ def _home(entry: Spec, data_dir: str | Path | None) -> Path:
     """The folder that holds the data set's files, or into which they will be downloaded."""
     if data_dir is None:
         return cache_dir() / "data" / entry.folder
-    root = Path(data_dir).expanduser()
+    root = user_path(data_dir)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is not a folder; --data-dir takes the folder with the data sets")
     for folder in (root / entry.folder, root):

@@ -42,7 +42,7 @@ def select_real(images: np.ndarray, n: int) -> np.ndarray:
 
 
 def batches(
-    arrays: np.ndarray | tuple[np.ndarray, ...],
+    array: np.ndarray,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -50,12 +50,11 @@ def batches(
 ) -> tf.data.Dataset:
     """An endless dataset of shuffled batches.
 
-    ``arrays`` is one array (n, ...) or a tuple of arrays of the same n; an element is one tensor
-    (batch_size, ...) or a tuple of them, with the arrays' types. Epoch e visits the examples in a
-    permutation that depends on (seed, e) alone, without the incomplete last batch. Step s, counted
-    from 0 over all epochs, is therefore always the same batch, and ``start_step=s`` goes on exactly
-    where an interrupted run was. ``seed`` is in [0, 2**63). Raises UserError if there is less than
-    one batch.
+    ``array`` is (n, ...); an element is a tensor (batch_size, ...) of its type. Epoch e visits the
+    examples in a permutation that depends on (seed, e) alone, without the incomplete last batch.
+    Step s, counted from 0 over all epochs, is therefore always the same batch, and ``start_step=s``
+    goes on exactly where an interrupted run was. ``seed`` is in [0, 2**63). Raises UserError if
+    there is less than one batch.
 
     With ``part=(first, end, n)`` every batch is cut into n equal pieces, one after the other, and
     those from ``first`` to before ``end`` come as elements ``(batch_size / n, ...)`` of their own:
@@ -63,11 +62,8 @@ def batches(
     """
     import tensorflow as tf
 
-    columns = [np.asarray(a) for a in (arrays if isinstance(arrays, tuple) else (arrays,))]
-    lengths = {len(column) for column in columns}
-    if len(lengths) != 1:
-        raise ValueError(f"the arrays must have one length, got {[len(c) for c in columns]}")
-    (n,) = lengths
+    array = np.asarray(array)
+    n = len(array)
     steps = steps_per_epoch(n, batch_size)
     if not 0 <= seed < 2**63:
         raise ValueError(f"the seed must be in [0, 2**63), got {seed}")
@@ -88,17 +84,12 @@ def batches(
         ours = tf.reshape(whole[:, first:end], (steps * (end - first), piece))
         return tf.data.Dataset.from_tensor_slices(ours)
 
-    def gather(indices: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
-        # In NumPy, because TensorFlow would copy the whole arrays two or three times; and so an
+    def gather(indices: tf.Tensor) -> tf.Tensor:
+        # In NumPy, because TensorFlow would copy the whole array two or three times; and so an
         # array that is mapped from a file stays there.
-        rows = tf.numpy_function(
-            lambda chosen: [column[chosen] for column in columns],
-            [indices],
-            [column.dtype for column in columns],
-        )
-        for row, column in zip(rows, columns, strict=True):
-            row.set_shape((piece, *column.shape[1:]))
-        return tuple(rows) if isinstance(arrays, tuple) else rows[0]
+        rows = tf.numpy_function(lambda chosen: array[chosen], [indices], array.dtype)
+        rows.set_shape((piece, *array.shape[1:]))
+        return rows
 
     first_epoch, first_position = divmod(start_step, steps)
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)

@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluate import tfgan
 from evaluate.protocols import resize_tf1, to_rgb
+from experiments.environment import user_path
 from experiments.errors import UserError
 from experiments.paper import OFFICIAL_FEATURES
 
@@ -146,7 +147,7 @@ def load_inception(path: str | Path | None = None) -> Extractor:
         name, note = OFFICIAL_FEATURES, None
         fingerprint = _fingerprint(folder)
     else:
-        folder = Path(path).expanduser()
+        folder = user_path(path)
         network = _load_saved_model(folder)
         fingerprint = _fingerprint(folder)
         name, note = _local_name(folder, fingerprint)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from experiments.errors import UserError
+
 CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
 DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -22,11 +24,23 @@ def missing() -> dict[str, str]:
     return {name: value for name, value in DEFAULTS.items() if name not in os.environ}
 
 
+def user_path(path: str | os.PathLike) -> Path:
+    """A path that the user has named, with ``~`` and ``~name`` resolved.
+
+    Raises:
+        UserError: if there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path} can't be resolved ({error}): write the folder out.") from error
+
+
 def cache_dir() -> Path:
     """The cache folder: ``$TWO_STAGE_VAE_CACHE`` if set, else the user's (it may not exist yet)."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("two-stage-vae"))

@@ -1,6 +1,6 @@
 """The published runs, one literal each, and the two shorter presets made from them.
 
-Sources, as in docs/deviations.md: [C] the author's code, [I] the author's answers on its issue
+Sources: [C] the author's code, [I] the author's answers on its issue
 tracker (no. 7, 8, 9), [?] an assumption where neither says.
 """
 

@@ -104,21 +104,6 @@ def test_images_keep_type_and_content():
         assert {image.tobytes() for image in batch} <= known
 
 
-def test_tuples_stay_together():
-    mean, sd = np.random.default_rng(0).normal(size=(2, 20, 3)).astype(np.float32)
-    dataset = data.batches((mean, sd), 10, 0)
-    assert [spec.dtype for spec in dataset.element_spec] == [np.float32, np.float32]
-    rows = {row.tobytes(): i for i, row in enumerate(mean)}
-    for batch_mean, batch_sd in itertools.islice(dataset, 4):
-        order = [rows[row.tobytes()] for row in batch_mean.numpy()]
-        np.testing.assert_array_equal(batch_sd, sd[order])
-
-
-def test_a_tuple_of_one_stays_a_tuple():
-    (batch,) = next(iter(data.batches((ids(4),), 2, 0)))
-    assert batch.shape == (2,)
-
-
 def test_two_iterators_do_not_disturb_each_other():
     dataset = data.batches(ids(30), 5, 0)
     first, second = iter(dataset), iter(dataset)
@@ -144,8 +129,6 @@ def test_too_few_examples():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="one length, got \\[3, 4\\]"):
-        data.batches((ids(3), ids(4)), 2, 0)
     for seed in (-1, 2**63):
         with pytest.raises(ValueError, match="seed"):
             data.batches(ids(4), 2, seed)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from experiments import files
+from experiments.environment import user_path
+from experiments.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -64,3 +67,9 @@ def test_json_round_trip_and_damage(tmp_path):
     path.write_text(path.read_text()[:-4])
     assert files.read_json(path) is None
     assert files.read_json(tmp_path / "none.json") is None
+
+
+def test_a_path_of_nobodys_is_said():
+    assert user_path("~/data") == Path.home() / "data"
+    with pytest.raises(UserError, match="~no-such-user/data can't be resolved"):
+        user_path("~no-such-user/data")

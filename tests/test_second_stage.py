@@ -12,6 +12,7 @@ from keras import ops
 import models
 from evaluate import random_network
 from experiments.errors import UserError
+from experiments.files import write_atomically
 from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
 from training import run
@@ -142,6 +143,27 @@ def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):
     with pytest.raises(RunFailed, match="mnist-infogan-two-stage-trial0, whose first stage"):
         run.share_first_stage(made, made.runs[1])
     run.share_first_stage(made, made.runs[0])  # the two-stage run trains its own
+
+
+def test_an_ablation_takes_the_first_stage_that_its_run_has_now(tmp_path):
+    made = plan(tmp_path, ["two-stage-no-skip"])
+    source, folder = (made.folder(s) for s in made.runs)
+    second = folder / "model" / "second.keras"
+
+    def share(first: bytes):
+        for name, content in (("model/first.keras", first), ("history-first.csv", b"epoch")):
+            write_atomically(source / name, content)
+        run.share_first_stage(made, made.runs[1])
+        return (folder / "model" / "first.keras").read_bytes()
+
+    assert share(b"one") == b"one"
+    write_atomically(second, b"trained on one")
+    assert share(b"one") == b"one"
+    assert second.exists()
+    assert share(b"another") == b"another"
+    assert not second.exists()
+    (source / "model" / "first.keras").unlink()
+    run.share_first_stage(made, made.runs[1])  # its own copy will do
 
 
 def test_a_fixed_z_is_drawn_again_alike_when_a_run_is_loaded(tmp_path):

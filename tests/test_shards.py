@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import types
 from dataclasses import dataclass
 
 import pytest
 
 from experiments.errors import UserError
-from training import shards
+from training import ray_engine, shards
+from training.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -143,3 +145,22 @@ def test_the_report_has_the_whole_plans_command(tmp_path):
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"empty holds no scored runs: name the --out of a shard"):
         shards.merge([tmp_path / "empty"], tmp_path / "out")
+
+
+def test_a_ray_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
+    def init(**_):
+        raise ConnectionError("Could not find any running Ray instance.\nMore of it.")
+
+    fake = types.SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setattr(ray_engine, "_ray", lambda: fake)
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
+    plan = make_plan(
+        preset="quick",
+        datasets=["mnist"],
+        methods=["two-stage"],
+        out=tmp_path,
+        command="",
+        epochs=1,
+    )
+    with pytest.raises(UserError, match=r"at elsewhere:6379 \(Could not find .*instance\.\)"):
+        ray_engine.run_plan(plan)

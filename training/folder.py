@@ -117,11 +117,16 @@ def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
     is another z. It goes, as does an export of what was there before.
     """
     if name == "first":
-        (folder / MODEL_FOLDER / "second.keras").unlink(missing_ok=True)
-        (folder / jax_state("second")).unlink(missing_ok=True)
-        shutil.rmtree(folder / "checkpoints-second", ignore_errors=True)
+        forget_second_stage(folder)
     shutil.rmtree(folder / EXPORT_FOLDER, ignore_errors=True)
     models.save(stage, folder / MODEL_FOLDER / f"{name}.keras")
+
+
+def forget_second_stage(folder: Path) -> None:
+    """Removes a second stage, finished or in training."""
+    (folder / MODEL_FOLDER / "second.keras").unlink(missing_ok=True)
+    (folder / jax_state("second")).unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoints-second", ignore_errors=True)
 
 
 def histories(folder: Path) -> dict[str, History]:

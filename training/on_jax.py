@@ -12,6 +12,7 @@ histories and models are the command's own; trained_on.json says where they come
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import os
 import platform
@@ -21,6 +22,12 @@ import zipfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+if __name__ == "__main__" and importlib.util.find_spec("jax") is None:
+    print(
+        "training.on_jax: JAX is missing: pip install jax, or jax[cuda13] for an NVIDIA GPU.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 import keras
 import numpy as np

@@ -38,7 +38,7 @@ def _absolute(plan: Plan) -> Plan:
     """The plan with paths that mean the same in every process."""
 
     def resolved(path):
-        return None if path is None else str(Path(path).expanduser().resolve())
+        return None if path is None else str(environment.user_path(path).resolve())
 
     return dataclasses.replace(
         plan,
@@ -119,7 +119,15 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
     plan = _absolute(plan)
     ours = not ray.is_initialized()
     if ours:
-        ray.init(log_to_driver=False)
+        try:
+            ray.init(log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            where = os.environ.get("RAY_ADDRESS", "this machine")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"no Ray cluster answers at {where} ({reason}): start it, or correct or unset "
+                "RAY_ADDRESS."
+            ) from error
     probe = plan.out / f".ray-{os.getpid()}"
     try:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -19,7 +20,14 @@ from experiments.settings import RENORMALISED, WITHOUT_GAMMA, RunSettings
 from models.renormalised import aggregate_deviation
 from training import distribution, latents, records, shards
 from training.failures import RunFailed, explained
-from training.folder import HELD_OUT, check_images, check_settings, histories, load_images
+from training.folder import (
+    HELD_OUT,
+    check_images,
+    check_settings,
+    forget_second_stage,
+    histories,
+    load_images,
+)
 from training.layout import (
     EXPORT_FOLDER,
     FIGURES_FILE,
@@ -39,18 +47,35 @@ FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
 EXPORT = Path(EXPORT_FOLDER) / "1"
 
 
+class Images(NamedTuple):
+    """A run's data, ``(n, h, w, c)`` uint8."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
 def share_first_stage(plan: Plan, settings: RunSettings) -> None:
-    """Gives an ablation of the second stage the first stage of its two-stage run, if it has none.
+    """Gives an ablation of the second stage the first stage of its two-stage run.
+
+    A copy of another first stage, which that run had before it was trained again, is replaced, and
+    what was trained on it goes.
 
     Raises:
-        RunFailed: if that run has no finished first stage.
+        RunFailed: if neither that run nor the ablation's folder has a finished first stage.
     """
-    folder = plan.folder(settings)
-    if not settings.shares_first_stage or (folder / FIRST_MODEL).exists():
+    if not settings.shares_first_stage:
         return
+    folder = plan.folder(settings)
+    own = folder / FIRST_MODEL
     source = plan.folder(settings.replace(model="two-stage"))
     if not (source / FIRST_MODEL).exists():
+        if own.exists():
+            return
         raise RunFailed(f"{source.name}, whose first stage it shares, has none")
+    if own.exists():
+        if own.read_bytes() == (source / FIRST_MODEL).read_bytes():
+            return
+        forget_second_stage(folder)
     elsewhere = read_json(source / TRAINED_ON_FILE)
     if elsewhere and "first" in elsewhere["stages"]:
         write_json(folder / TRAINED_ON_FILE, {**elsewhere, "stages": ["first"]})
@@ -81,52 +106,84 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     if not missing:
         return made
 
-    train_images = load_images(settings, "train", plan.data_dir)
-    test_images = load_images(settings, "test", plan.data_dir)
+    images = Images(*(load_images(settings, split, plan.data_dir) for split in ("train", "test")))
     check_settings(settings, folder)
-    about = origin(plan, settings, train_images, test_images)
+    about = origin(plan, settings, images)
 
+    model, error = trained(plan, settings, images, strategy)
+    if error is not None:
+        lost = [w for w in missing if model is None or settings.second_stage(w[0])]
+        failure = failed(settings, extractor, min(settings.n_real, len(images.test)), error)
+        failure["seconds"] = stage_seconds(folder)
+        made += [{**records.base_record(settings, *row), **about, **failure} for row in lost]
+        write_json(folder / RECORDS_FILE, made)
+        stage = "training" if model is None else "its second stage"
+        print(f"{settings.name}: {stage} stopped, {error}. The rest goes on.", flush=True)
+        rows = [row for row in rows if not settings.second_stage(row)]
+        if model is None or not not_in(made):
+            return made
+
+    if not distribution.is_chief(strategy):
+        return []
+    made = of_this_model(made, model, settings)
+    served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
+    if served and not (folder / EXPORT / "saved_model.pb").exists():
+        model.export(folder / EXPORT)
+    for record in scored(settings, extractor, model, rows, not_in(made), images, about, folder):
+        made.append(record)
+        write_json(folder / RECORDS_FILE, made)
+    return made
+
+
+def trained(plan: Plan, settings: RunSettings, images: Images, strategy):
+    """Trains what the plan asks of a run.
+
+    Returns:
+        The model, and None; where training failed, what is left of the model (a first stage, where
+        its second stage failed, or None) and the error.
+    """
+    error = None
     for second in (True, False) if plan.trains_second(settings) else (False,):
         try:
             share_first_stage(plan, settings)
             model = train(
                 settings,
-                train_images,
-                folder,
+                images.train,
+                plan.folder(settings),
                 second=second,
-                held_out=select_real(test_images, HELD_OUT),
+                held_out=select_real(images.test, HELD_OUT),
                 checkpoint_seconds=plan.checkpoint_seconds,
                 strategy=strategy,
             )
-            break
-        except RunFailed as error:
+            return model, error
+        except RunFailed as failure:
+            error = failure
             # Without its second stage a run still gives its first one's rows.
-            half = second and (folder / FIRST_MODEL).exists()
-            lost = [w for w in missing if settings.second_stage(w[0]) or not half]
-            failure = failed(settings, extractor, min(settings.n_real, len(test_images)), error)
-            failure["seconds"] = stage_seconds(folder)
-            made += [{**records.base_record(settings, *row), **about, **failure} for row in lost]
-            write_json(folder / RECORDS_FILE, made)
-            stage = "its second stage" if half else "training"
-            print(f"{settings.name}: {stage} stopped, {error}. The rest goes on.", flush=True)
-            missing = [w for w in missing if w not in lost]
-            rows = [row for row in rows if not settings.second_stage(row)]
-            if not missing:
-                return made
+            if not (plan.folder(settings) / FIRST_MODEL).exists():
+                break
+    return None, error
 
-    if not distribution.is_chief(strategy):
-        return []
-    made = of_this_model(made, model, settings)
-    missing = not_in(made)
-    served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
-    if served and not (folder / EXPORT / "saved_model.pb").exists():
-        model.export(folder / EXPORT)
+
+def scored(
+    settings: RunSettings,
+    extractor: Extractor,
+    model,
+    rows: Sequence[str],
+    missing: Sequence[tuple[str, str]],
+    images: Images,
+    about: dict,
+    folder: Path,
+) -> Iterator[dict]:
+    """Yields the records of ``missing``, pairs of a row and a protocol, one after the other.
+
+    The pictures are those of all ``rows``; ``about`` is what all records say.
+    """
     deviation = None
     if any(row.endswith(RENORMALISED) for row in rows):
         title = f"{settings.dataset}, variances of q(z)"
-        encoded = with_progress(model.encode, title, train_images, unit="image")
+        encoded = with_progress(model.encode, title, images.train, unit="image")
         deviation = aggregate_deviation(*encoded)
-    found = look(model, settings, rows, train_images, test_images, folder, deviation)
+    found = look(model, settings, rows, images, folder, deviation)
 
     @functools.lru_cache(maxsize=1)  # both protocols score the same images
     def draw(method: str) -> np.ndarray:
@@ -134,14 +191,14 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
 
     weights = {method: weights_digest(model, method) for method in rows}
     start = time.monotonic()
-    real = real_features(settings, extractor, test_images, about["data_sha256"]["test"])
+    real = real_features(settings, extractor, images.test, about["data_sha256"]["test"])
     for method, protocol in missing:
         fake = fake_features(weights[method], method, protocol, settings, extractor, folder, draw)
         record = {
             **records.base_record(settings, method, protocol),
             **about,
             **distances(real, fake, extractor, f"{settings.dataset}, {method}"),
-            **course(settings, method, len(train_images), folder),
+            **course(settings, method, len(images.train), folder),
             **found[method],
             "smoke": records.is_smoke(settings, extractor.is_inception, len(real)),
             "status": "ok",
@@ -149,9 +206,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
         }
         record["seconds"]["scoring"] = round(time.monotonic() - start, 1)
         start = time.monotonic()
-        made.append(record)
-        write_json(folder / RECORDS_FILE, made)
-    return made
+        yield record
 
 
 def failed(settings: RunSettings, extractor: Extractor, n_real: int, error: RunFailed) -> dict:
@@ -209,7 +264,7 @@ def data_note(plan: Plan, settings: RunSettings) -> str | None:
     return plan.data_notes.get(settings.dataset, earlier)
 
 
-def origin(plan: Plan, settings: RunSettings, train: np.ndarray, test: np.ndarray) -> dict:
+def origin(plan: Plan, settings: RunSettings, images: Images) -> dict:
     """The record's fields about the images, the versions and the machine.
 
     Raises:
@@ -218,8 +273,8 @@ def origin(plan: Plan, settings: RunSettings, train: np.ndarray, test: np.ndarra
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
         "data_note": data_note(plan, settings),
-        "data_sha256": check_images(plan.folder(settings), train, test),
-        "n_train": len(train),
+        "data_sha256": check_images(plan.folder(settings), *images),
+        "n_train": len(images.train),
         "versions": records.versions(),
         "machine": records.machine(),
     }
@@ -232,8 +287,7 @@ def look(
     model,
     settings: RunSettings,
     rows: Sequence[str],
-    train: np.ndarray,
-    test: np.ndarray,
+    images: Images,
     folder: Path,
     deviation: np.ndarray | None,
 ) -> dict[str, dict]:
@@ -242,14 +296,14 @@ def look(
     Returns:
         For each row of the tables its fields about the latent space and the nearest images.
     """
-    pictures = draw_figures(model, settings, test, folder, rows, deviation)
+    pictures = draw_figures(model, settings, images.test, folder, rows, deviation)
     table3 = {}
     if isinstance(model, models.TwoStageVAE):
-        table3, more = latents.study(model, settings, train, test, folder)
+        table3, more = latents.study(model, settings, *images, folder)
         pictures.update(more)
     earlier = read_json(folder / FIGURES_FILE) or {}  # perhaps of more rows than these
     write_json(folder / FIGURES_FILE, earlier | pictures)
-    found = study_copies(model, settings, rows, train, test, folder, deviation)
+    found = study_copies(model, settings, rows, *images, folder, deviation)
     for method in rows:
         if settings.second_stage(method):
             found[method] |= table3
