@@ -10,14 +10,16 @@ import pytest
 from keras import ops
 
 import models
-from evaluate import random_network
+from evaluate import PROTOCOLS, random_network
 from experiments.errors import UserError
-from experiments.files import write_atomically
+from experiments.files import write_atomically, write_json
 from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
 from training import run
 from training.calibrate import Pace, seconds_of
+from training.callbacks import HISTORY_FIELDS
 from training.failures import RunFailed
+from training.folder import histories
 from training.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -136,6 +138,40 @@ def test_the_shared_first_stage_costs_time_once(tmp_path):
     steps = 2000 // 64
     assert whole == pytest.approx(5 * steps + 10 * steps * 0.1)
     assert shared == pytest.approx(10 * steps * 0.1)
+
+
+def test_what_is_done_costs_no_time_again(tmp_path):
+    made = plan(tmp_path, ["two-stage"], epochs=5, second_epochs=10)
+    (settings,) = made.runs
+    folder, steps = made.folder(settings), 2000 // 64
+
+    def seconds():
+        return seconds_of(settings, made, Pace(1.0, 0.1, 0.001))
+
+    whole = seconds()
+    assert whole == pytest.approx((5 * steps + 10 * steps * 0.1, 3.0))
+    history = histories(folder)["first"]
+    for epoch in (1, 2):
+        history.append({**dict.fromkeys(HISTORY_FIELDS, 0.0), "epoch": epoch})
+    assert seconds() == whole  # a history without a training to go on with
+    write_atomically(folder / "checkpoints-first" / "ckpt-7.index", "")
+    assert seconds()[0] == pytest.approx(3 * steps + 10 * steps * 0.1)
+    write_atomically(folder / "model" / "first.keras", "")
+    assert seconds()[0] == pytest.approx(10 * steps * 0.1)
+    failed = {
+        "method": "two-stage",
+        "protocol": "paper",
+        "n_fake": 1000,
+        "status": "failed: memory",
+    }
+    write_json(folder / "records.json", [failed])
+    assert seconds()[1] == pytest.approx(3.0)
+    write_json(folder / "records.json", [{**failed, "status": "ok"}])
+    assert seconds()[1] == pytest.approx(2.0)
+    write_json(
+        folder / "records.json", [{**failed, "protocol": p, "status": "ok"} for p in PROTOCOLS]
+    )
+    assert seconds() == (0, 0)
 
 
 def test_without_a_first_stage_to_share_an_ablation_fails(tmp_path):

@@ -12,9 +12,11 @@ import numpy as np
 import data
 from evaluate import Extractor
 from experiments import presets
+from experiments.files import read_json
 from experiments.settings import RunSettings
 from models.optimizer import adam
-from training.folder import build
+from training.folder import build, epochs_left
+from training.layout import RECORDS_FILE
 from training.plan import Plan, disk_bytes, memory_bytes
 
 WARM_UP, TIMED = 2, 4
@@ -69,16 +71,29 @@ def measure(settings: RunSettings, extractor: Extractor | None) -> Pace:
 
 
 def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, float | None]:
-    """Training and scoring time of one run."""
+    """Training and scoring time of one run, of what its folder does not hold yet.
+
+    A scoring that has begun counts as a whole one; scores by other features are not told apart.
+    """
+    folder = plan.folder(settings)
+    wanted = {(method, protocol) for method in plan.rows(settings) for protocol in plan.protocols}
+    records = read_json(folder / RECORDS_FILE) or []
+    wanted -= {
+        (r["method"], r["protocol"])
+        for r in records
+        if r["status"] == "ok" and r["n_fake"] == settings.n_fake
+    }
+    if not wanted:
+        return 0.0, 0.0
     steps = data.spec(settings.source).n_train // settings.batch_size
-    training = 0 if settings.shares_first_stage else settings.epochs * steps * pace.first
+    first, second = epochs_left(settings, folder)
+    training = 0.0 if settings.shares_first_stage else first * steps * pace.first
     if plan.trains_second(settings):
-        training += settings.second_epochs * steps * pace.second
+        training += second * steps * pace.second
     if pace.image is None:
         return training, None
     n_real = min(settings.n_real, data.spec(settings.source).n_test)
-    images = n_real + settings.n_fake * len(plan.rows(settings)) * len(plan.protocols)
-    return training, images * pace.image
+    return training, (n_real + settings.n_fake * len(wanted)) * pace.image
 
 
 def duration(seconds: float | None) -> str:
@@ -123,7 +138,7 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
         "scored",
         "memory",
         "disk",
-        "time",
+        "time left",
     )
     rows = [header]
     total, scoring_known = 0.0, True

@@ -134,6 +134,22 @@ def histories(folder: Path) -> dict[str, History]:
     return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
 
 
+def epochs_left(settings: RunSettings, folder: Path) -> tuple[int, int]:
+    """Epochs that the stages still have before them, by what the run's folder holds."""
+    left = []
+    done = histories(folder)
+    for stage, epochs in zip(STAGES, (settings.epochs, settings.second_epochs), strict=True):
+        begun = (folder / jax_state(stage)).exists() or any(
+            (folder / f"checkpoints-{stage}").glob("*.index")
+        )
+        if (folder / MODEL_FOLDER / f"{stage}.keras").exists():
+            epochs = 0
+        elif begun:
+            epochs = max(0, epochs - len(done[stage].rows))
+        left.append(epochs)
+    return left[0], left[1]
+
+
 def train_stages(
     settings: RunSettings,
     model: models.VAE | models.TwoStageVAE,
