@@ -19,7 +19,7 @@ test: lint
 
 # Killed runs, several workers, a Ray cluster: minutes, in processes of their own, two at a time.
 slow: $(VENV)/.slow-ready
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(VENV)/.test-ready
 	$(BIN)/python -m ruff check .
