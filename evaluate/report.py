@@ -12,7 +12,6 @@ from typing import Any
 
 from evaluate import report_html, report_markdown
 from evaluate.report_contents import (
-    TITLE,
     Head,
     Report,
     banner_of,
@@ -31,9 +30,6 @@ def write_report(
     runs: Sequence[Mapping[str, Any]],
     command: str,
     preset: str,
-    *,
-    title: str = TITLE,
-    notes: Sequence[str] = (),
 ) -> tuple[Path, Path]:
     """Write report.md, report.html and tables/ into a folder; return the two reports' paths.
 
@@ -50,13 +46,12 @@ def write_report(
             "second": ...} by epoch, as evaluate.figures.curves takes it; its last epoch is shown.
         All but "dataset" and "title" may be missing.
     command: the line that repeats the runs. preset: quick, lite or paper.
-    notes: paragraphs to stand above the tables.
 
     Every text is escaped. Raises ValueError if two records claim the same trial.
     """
     folder = Path(folder)
     write_tables(records, folder / "tables")
-    head = Head(title, command, preset, tuple(notes), summary(records))
+    head = Head(command, preset, summary(records))
     report = Report(
         folder,
         head,

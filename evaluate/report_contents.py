@@ -53,10 +53,8 @@ class Section:
 class Head:
     """What stands above the tables."""
 
-    title: str
     command: str
     preset: str
-    notes: tuple[str, ...]
     summary: tuple[tuple[str, str], ...]
 
 

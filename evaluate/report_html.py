@@ -19,6 +19,7 @@ from evaluate.html_page import document, escape, image
 from evaluate.report_contents import (
     FORMATS,
     PAPER_URL,
+    TITLE,
     Report,
     Section,
     caption_of,
@@ -44,7 +45,7 @@ def page(report: Report) -> str:
     scores = "".join(_glance_html(stem, table) for stem, table in glance.items())
     data_sets = "".join(_section_html(s, folder) for s in sections)
     body = f"""<header>
-<h1>{escape(head.title)}</h1>
+<h1>{escape(TITLE)}</h1>
 <p class="lead">Bin Dai and David Wipf, ICLR 2019 (<a href="{PAPER_URL}">arXiv 1903.05789</a>).
 Preset <strong>{escape(head.preset)}</strong>.</p>
 <pre class="command"><code>{escape(head.command)}</code></pre>
@@ -52,7 +53,6 @@ Preset <strong>{escape(head.preset)}</strong>.</p>
 </header>
 <main>
 {aside}
-{"".join(f"<p>{escape(note)}</p>" for note in head.notes)}
 <section><h2>Scores</h2>
 <nav aria-label="Data sets">{links}</nav>
 {scores or "<p>No scores yet.</p>"}
@@ -61,7 +61,7 @@ Preset <strong>{escape(head.preset)}</strong>.</p>
 </main>
 <dialog id="zoom" aria-label="Enlarged picture"><img alt=""></dialog>
 """
-    return document(head.title, body, script="report.js")
+    return document(TITLE, body, script="report.js")
 
 
 def _glance_html(stem: str, table: Table) -> str:

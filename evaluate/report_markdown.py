@@ -12,6 +12,7 @@ from evaluate.formats import escape_markdown, to_markdown
 from evaluate.report_contents import (
     FORMATS,
     PAPER_URL,
+    TITLE,
     Report,
     caption_of,
     last_epoch,
@@ -22,14 +23,13 @@ from evaluate.report_contents import (
 def markdown(report: Report) -> str:
     """The whole file's text."""
     folder, head, warning, reasons, glance, sections = report
-    parts = [f"# {escape_markdown(head.title)}"]
+    parts = [f"# {TITLE}"]
     if reasons:
         lines = [f"**{warning}**", "", *(f"- {escape_markdown(r)}" for r in reasons)]
         parts.append("\n".join(f"> {line}".rstrip() for line in lines))
     parts.append(f"Preset {escape_markdown(head.preset)}. [The paper]({PAPER_URL}). The command:")
     parts.append(_fenced(" ".join(head.command.split()), "sh"))
     parts.append("\n".join(f"- {name}: {escape_markdown(text)}" for name, text in head.summary))
-    parts += [escape_markdown(note, code=True) for note in head.notes]
     parts.append("## Scores")
     if not glance:
         parts.append("No scores yet.")

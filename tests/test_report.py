@@ -243,7 +243,7 @@ def test_hostile_text_is_escaped(tmp_path):
     }
     records = [record, made_up(**{**record, "protocol": "standard", "status": f"failed: {EVIL}"})]
     command = f"~~~ {EVIL}"
-    paths = write_report(tmp_path / "out", records, [run], command, EVIL, title=EVIL, notes=[EVIL])
+    paths = write_report(tmp_path / "out", records, [run], command, EVIL)
     markdown, page = (path.read_text() for path in paths)
     assert page.count("<script>") == 1
     parsed = Page(page)
