@@ -192,9 +192,17 @@ def test_an_output_folder_that_is_a_file(capsys, tmp_path):
 def test_a_full_disk(capsys, tmp_path, monkeypatch):
     usage = planning.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
-    code, _, err = run(capsys, "--all", *TINY, "--out", tmp_path / "out")
-    assert code == 2
-    assert re.search(r"has 1 MiB free, the runs need about [\d,]+ MiB", one_line(err))
+
+    def needed(*datasets):
+        code, _, err = run(capsys, "--datasets", *datasets, *TINY, "--out", tmp_path / "out")
+        assert code == 2
+        said = re.search(r"has 1 MiB free, the runs need about ([\d,]+) MiB", one_line(err))
+        return int(said[1].replace(",", ""))
+
+    one, two = needed("mnist"), needed("mnist", "fashion_mnist")
+    # Weights 51 + 17 MiB, twice; the first stage's checkpoints, 3 x 153 MiB, of one run at a time.
+    assert 2 * 68 + 457 < one < 2 * 68 + 457 + 10
+    assert one + 2 * 68 < two < one + 2 * 68 + 10
 
 
 def test_an_inception_folder_that_is_none(capsys, tmp_path):

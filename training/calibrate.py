@@ -17,7 +17,7 @@ from experiments.settings import RunSettings
 from models.optimizer import adam
 from training.folder import build, epochs_left
 from training.layout import RECORDS_FILE
-from training.plan import Plan, disk_bytes, memory_bytes
+from training.plan import Plan, checkpoint_bytes, kept_bytes, memory_bytes
 
 WARM_UP, TIMED = 2, 4
 ENOUGH = 10.0  # seconds after which one timed step has to do
@@ -159,7 +159,7 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
                 f"{spec.n_train:,}",
                 f"{settings.n_fake:,} x {len(plan.rows(settings)) * len(plan.protocols)}",
                 f"{memory_bytes(settings) / 2**30:.1f} GiB",
-                f"{disk_bytes(settings, plan) / 2**30:.1f} GiB",
+                f"{(kept_bytes(settings, plan) + checkpoint_bytes(settings)) / 2**30:.1f} GiB",
                 duration(training + (scoring or 0.0)),
             )
         )

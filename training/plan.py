@@ -234,7 +234,9 @@ def check_output(plan: Plan) -> None:
         ) from error
     for settings in plan.runs:
         check_settings(settings, plan.folder(settings))
-    needed = sum(disk_bytes(s, plan) for s in plan.runs if not plan.folder(s).exists())
+    new = [s for s in plan.runs if not plan.folder(s).exists()]
+    kept = sum(kept_bytes(s, plan) for s in new)
+    needed = kept + max(map(checkpoint_bytes, new), default=0)  # one run is in training at a time
     free = shutil.disk_usage(plan.out).free
     if needed > free:
         raise UserError(
@@ -289,14 +291,19 @@ def _counts(settings: RunSettings) -> tuple[int, int]:
     return first, second if settings.two_stages else 0
 
 
-def disk_bytes(settings: RunSettings, plan: Plan) -> int:
-    """Room for the run at its peak: model, SavedModel, checkpoints with moments, features.
-
-    The third checkpoint is the one being written, before the oldest goes.
-    """
-    first, second = _counts(settings)
+def kept_bytes(settings: RunSettings, plan: Plan) -> int:
+    """Room for what stays of a run: model, the two-stage runs' SavedModel, features."""
+    copies = 2 if settings.model == "two-stage" else 1
     features = FEATURE_BYTES * settings.n_fake * len(plan.rows(settings)) * len(plan.protocols)
-    return 4 * (2 * (first + second) + 3 * 3 * first) + features
+    return copies * 4 * sum(_counts(settings)) + features
+
+
+def checkpoint_bytes(settings: RunSettings) -> int:
+    """Room for the checkpoints of a run in training: weights and two moments, three times.
+
+    The third is the one being written, before the oldest goes.
+    """
+    return 3 * 3 * 4 * _counts(settings)[0]
 
 
 def memory_bytes(settings: RunSettings) -> int:
