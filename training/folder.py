@@ -134,14 +134,17 @@ def histories(folder: Path) -> dict[str, History]:
     return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
 
 
+def has_checkpoint(folder: Path, stage: str) -> bool:
+    """Whether the folder holds a stage in training on TensorFlow."""
+    return any((folder / f"checkpoints-{stage}").glob("*.index"))
+
+
 def epochs_left(settings: RunSettings, folder: Path) -> tuple[int, int]:
     """Epochs that the stages still have before them, by what the run's folder holds."""
     left = []
     done = histories(folder)
     for stage, epochs in zip(STAGES, (settings.epochs, settings.second_epochs), strict=True):
-        begun = (folder / jax_state(stage)).exists() or any(
-            (folder / f"checkpoints-{stage}").glob("*.index")
-        )
+        begun = (folder / jax_state(stage)).exists() or has_checkpoint(folder, stage)
         if (folder / MODEL_FOLDER / f"{stage}.keras").exists():
             epochs = 0
         elif begun:

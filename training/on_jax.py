@@ -46,6 +46,7 @@ from training.folder import (
     build,
     check_images,
     check_settings,
+    has_checkpoint,
     histories,
     keep_stage,
     load_images,
@@ -218,7 +219,7 @@ def train(
         if saved.exists():
             vae = load_stage(saved)
         else:
-            if any((folder / f"checkpoints-{name}").glob("*.index")):
+            if has_checkpoint(folder, name):
                 raise UserError(
                     f"{folder / f'checkpoints-{name}'} holds a training on TensorFlow that is not "
                     "finished: go on with it by reproduce_paper.py, or remove it to train this "
