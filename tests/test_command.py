@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import reproduce_paper
+from experiments.errors import UserError
 from tests.conftest import ROOT
 from training import plan as planning
 
@@ -203,6 +204,14 @@ def test_a_full_disk(capsys, tmp_path, monkeypatch):
     # Weights 51 + 17 MiB, twice; the first stage's checkpoints, 3 x 153 MiB, of one run at a time.
     assert 2 * 68 + 457 < one < 2 * 68 + 457 + 10
     assert one + 2 * 68 < two < one + 2 * 68 + 10
+
+    command = ["--datasets", "mnist", "fashion_mnist", *TINY, "--out", str(tmp_path / "out")]
+    plan = reproduce_paper.plan_of(reproduce_paper.parser().parse_args(command), "command")
+    for at_once, expected in ((1, two), (2, two + 457), (9, two + 457)):
+        with pytest.raises(UserError, match="1 MiB free") as caught:
+            planning.check_room(plan, at_once)
+        said = re.search(r"need about ([\d,]+) MiB", str(caught.value))
+        assert abs(int(said[1].replace(",", "")) - expected) <= 2  # all rounded
 
 
 def test_an_inception_folder_that_is_none(capsys, tmp_path):

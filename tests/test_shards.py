@@ -147,6 +147,20 @@ def test_a_folder_without_runs_is_refused(tmp_path):
         shards.merge([tmp_path / "empty"], tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("resources", "cores", "gpus", "places"),
+    [
+        ({"CPU": 7.0}, 2, 0, 3),
+        ({"CPU": 7.0, "GPU": 2.0}, 2, 1, 2),
+        ({"CPU": 1.0, "GPU": 2.0}, 2, 1, 0),
+        ({"CPU": 7.0}, 2, 1, 0),
+        ({"memory": 1e9}, 1, 0, 0),
+    ],
+)
+def test_what_a_node_of_a_ray_cluster_can_do_at_once(resources, cores, gpus, places):
+    assert ray_engine._places(resources, cores, gpus) == places
+
+
 def test_a_ray_cluster_that_does_not_answer_is_said(tmp_path, monkeypatch):
     def init(**_):
         raise ConnectionError("Could not find any running Ray instance.\nMore of it.")

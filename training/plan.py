@@ -234,9 +234,22 @@ def check_output(plan: Plan) -> None:
         ) from error
     for settings in plan.runs:
         check_settings(settings, plan.folder(settings))
+    check_room(plan)
+
+
+def check_room(plan: Plan, at_once: int = 1) -> None:
+    """Makes sure that the disk has room for the runs that have not begun.
+
+    Args:
+        plan: its output folder is there.
+        at_once: the runs in training at a time, each with its checkpoints.
+
+    Raises:
+        UserError: if it has not.
+    """
     new = [s for s in plan.runs if not plan.folder(s).exists()]
-    kept = sum(kept_bytes(s, plan) for s in new)
-    needed = kept + max(map(checkpoint_bytes, new), default=0)  # one run is in training at a time
+    checkpoints = sorted(map(checkpoint_bytes, new), reverse=True)
+    needed = sum(kept_bytes(s, plan) for s in new) + sum(checkpoints[:at_once])
     free = shutil.disk_usage(plan.out).free
     if needed > free:
         raise UserError(

@@ -18,7 +18,7 @@ from experiments.errors import UserError
 from experiments.settings import RunSettings
 from training import shards
 from training.failures import explained
-from training.plan import Plan, load_extractor
+from training.plan import Plan, check_room, load_extractor
 
 RETRIES = 3  # of a run whose worker or node is lost
 LOG_FILE = "log.txt"
@@ -98,6 +98,12 @@ def _task(plan, settings, probe, cores):
     return _work(plan, settings, probe, cores, ray.get_runtime_context().get_node_id())
 
 
+def _places(resources: dict[str, float], cores: int, gpus: int) -> int:
+    """How many runs a node can do at a time."""
+    places = int(resources.get("CPU", 0) // cores)
+    return min(places, int(resources.get("GPU", 0) // gpus)) if gpus else places
+
+
 def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
     """Does all runs of a plan on the Ray cluster that RAY_ADDRESS names, or on this machine.
 
@@ -109,8 +115,8 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
         The paths of report.md and report.html; None for a shard.
 
     Raises:
-        UserError: if Ray is missing, runs depend on each other, no node is large enough, or runs
-            did not finish: after all others did, and naming them.
+        UserError: if Ray is missing, runs depend on each other, no node is large enough, the disk
+            has too little room, or runs did not finish: after all others did, and naming them.
     """
     ray = _ray()
     shards.check_independent(plan, "--engine ray")
@@ -132,7 +138,8 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
     try:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(n.get("CPU", 0) >= cores and n.get("GPU", 0) >= gpus for n in nodes):
+        at_once = sum(_places(node, cores, gpus) for node in nodes)
+        if not at_once:
             raise UserError(
                 f"no node of the Ray cluster has {cores} cores{' and a GPU' if gpus else ''}: "
                 "choose fewer with --cores."
@@ -143,6 +150,7 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
             flush=True,
         )
         plan.out.mkdir(parents=True, exist_ok=True)
+        check_room(plan, at_once)
         probe.touch()
         if not plan.gathers:
             shards.keep_command(plan.out, plan.command)
