@@ -267,6 +267,13 @@ class VAE(keras.Model):
     def metrics(self):
         return [self.loss_tracker, self.kl_tracker, self.reconstruction_tracker]
 
+    def make_train_function(self, force=False):
+        """Keras's; the optimizer's variables are made first, or the step would be traced twice."""
+        if keras.backend.backend() == "tensorflow" and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        super().make_train_function(force)
+
     def train_step(self, *state_and_data):
         """One step down the gradient of the batch's mean negative ELBO, on Keras's backend.
 

@@ -398,6 +398,23 @@ def test_what_cannot_be_drawn_or_encoded_is_said(call, words):
     np.testing.assert_array_equal(model.sample(2, seed=np.int64(3)), model.sample(2, seed=3))
 
 
+def test_a_step_is_traced_once(monkeypatch):
+    """Twice, for most of a short training's time, if it made the optimizer's variables itself."""
+    vae, traces = small().first, []
+    objective = models.VAE.objective
+
+    def counted(self, x, training=False):
+        traces.append(training)
+        return objective(self, x, training=training)
+
+    monkeypatch.setattr(models.VAE, "objective", counted)
+    for _ in range(2):
+        vae.compile(optimizer=adam(1e-3))
+        vae.fit(images(64), batch_size=32, epochs=2, verbose=0)
+        assert int(vae.optimizer.iterations) == 4
+    assert traces == [True, True]
+
+
 def test_a_frozen_batch_normalisation_keeps_its_averages():
     model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
     averages = [w for w in model.encoder.weights if "moving" in w.name]
