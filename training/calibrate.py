@@ -76,14 +76,9 @@ def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, fl
     A scoring that has begun counts as a whole one; scores by other features are not told apart.
     """
     folder = plan.folder(settings)
-    wanted = {(method, protocol) for method in plan.rows(settings) for protocol in plan.protocols}
     records = read_json(folder / RECORDS_FILE) or []
-    wanted -= {
-        (r["method"], r["protocol"])
-        for r in records
-        if r["status"] == "ok" and r["n_fake"] == settings.n_fake
-    }
-    if not wanted:
+    missing = plan.without_score(settings, [r for r in records if r["status"] == "ok"])
+    if not missing:
         return 0.0, 0.0
     steps = data.spec(settings.source).n_train // settings.batch_size
     first, second = epochs_left(settings, folder)
@@ -93,7 +88,7 @@ def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, fl
     if pace.image is None:
         return training, None
     n_real = min(settings.n_real, data.spec(settings.source).n_test)
-    return training, (n_real + settings.n_fake * len(wanted)) * pace.image
+    return training, (n_real + settings.n_fake * len(missing)) * pace.image
 
 
 def duration(seconds: float | None) -> str:

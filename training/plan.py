@@ -54,6 +54,18 @@ class Plan:
         """The methods that a run is scored as."""
         return tuple(method for method in settings.methods if method in self.methods)
 
+    def without_score(
+        self, settings: RunSettings, records: list[dict], features: str | None = None
+    ) -> list[tuple[str, str]]:
+        """The run's rows and protocols that ``records`` lack, by ``features`` (None: by any)."""
+        scored = {
+            (r["method"], r["protocol"])
+            for r in records
+            if r["n_fake"] == settings.n_fake and features in (None, r["features"])
+        }
+        wanted = [(method, p) for method in self.rows(settings) for p in self.protocols]
+        return [pair for pair in wanted if pair not in scored]
+
     def trains_second(self, settings: RunSettings) -> bool:
         """Whether a run needs its second stage."""
         return any(map(settings.second_stage, self.rows(settings)))

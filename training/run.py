@@ -95,11 +95,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     """
     folder = plan.folder(settings)
     rows = plan.rows(settings)
-    wanted = [(method, protocol) for method in rows for protocol in plan.protocols]
-
-    def not_in(made):
-        scored = {(r["method"], r["protocol"], r["features"], r["n_fake"]) for r in made}
-        return [w for w in wanted if (*w, extractor.name, settings.n_fake) not in scored]
+    not_in = functools.partial(plan.without_score, settings, features=extractor.name)
 
     made = scored_before(plan, settings, extractor)
     missing = not_in(made)
