@@ -179,7 +179,10 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         return {True: "yes", False: "no"}.get(r.get("jpeg"))
 
     def trained_on(r: Record) -> str:
-        return ", ".join(f"{k} {v}" for k, v in (r.get("trained_on") or {}).items())
+        said = dict(r.get("trained_on") or {})
+        stages = said.pop("stages", ())
+        parts = [f"{', '.join(stages)} stage{'s' * (len(stages) > 1)}"] if stages else []
+        return ", ".join([*parts, *(f"{k} {v}" for k, v in said.items())])
 
     facts = (
         ("Data source", _distinct(records, field("data_source"))),

@@ -160,8 +160,12 @@ def method_label(record: Record) -> str:
 
 def naming(record: Record, notes: Notes) -> tuple[str, str]:
     """The cells that say what a row is about: data and method."""
-    said = " ".join(filter(None, (record.get("data_note"), _jpeg_note(record))))
+    said = " ".join(map(_sentence, filter(None, (record.get("data_note"), _jpeg_note(record)))))
     return notes.mark(data_label(record), said), method_label(record)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def as_prepared(record: Record) -> bool:

@@ -79,7 +79,7 @@ def written(tmp_path):
             log_gamma=-3.5,
             log_gamma_z=-0.5,
             machine="made-up machine",
-            trained_on={"backend": "jax", "device": "made-up device"},
+            trained_on={"stages": ["first", "second"], "backend": "jax", "device": "made-up one"},
             versions={"python": "3.11", "keras": "3.15.1"},
         ),
         made_up(dataset="celeba", status="failed: made-up reason", fid=None, kid=None),
@@ -127,7 +127,7 @@ def test_both_tell_what_was_run(written, which):
     for expected in (
         "python reproduce_paper.py",
         "made-up machine",
-        "backend jax, device made-up device",
+        "first, second stages, backend jax, device made-up one",
         "python 3.11, keras 3.15.1",
         "400 + 800 epochs",
         "1 h 1 min",

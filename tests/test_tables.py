@@ -539,7 +539,7 @@ def test_caveats_stand_under_every_table_that_uses_them():
         extra_table([made_up(**note, **place, **EXTRA)], "paper"),
     ):
         got = row(table)
-        assert table.notes[-2:] == ("[1] made-up place", "[2] made-up caveat")
+        assert table.notes[-2:] == ("[1] made-up place.", "[2] made-up caveat")
         assert got["Data set"] == "mnist (other data) [1]"
         assert got["Features"] == "inception-local-1 [2]"
     assert not any("caveat" in n for n in fid_table([made_up()], "paper").notes)
