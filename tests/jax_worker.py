@@ -19,6 +19,8 @@ import models
 from models import vector
 from models.optimizer import adam
 
+# For processes that compile far longer than they compute: XLA's passes by LLVM left out.
+QUICKLY_COMPILED = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "KERAS_BACKEND": "jax"}
 IMAGE_SHAPE = (8, 8, 1)
 LATENT_DIM = 3
 BATCH = 16

@@ -33,7 +33,7 @@ def curves(tmp_path_factory):
     subprocess.run(
         [sys.executable, "-m", "tests.jax_worker", str(folder)],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
+        env={**os.environ, **jax_worker.QUICKLY_COMPILED},
         check=True,
         capture_output=True,
     )

@@ -13,6 +13,7 @@ import pytest
 from experiments import presets
 from experiments.errors import UserError
 from experiments.settings import RunSettings
+from tests import jax_worker
 from tests.conftest import ROOT
 
 SIDE = 8
@@ -56,7 +57,7 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     from models import TwoStageVAE
     from training import train
 
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **jax_worker.QUICKLY_COMPILED, "PYTHONPATH": str(ROOT)}
     # Cut short after the first epoch, and again after the last of the first stage.
     for name, pieces in (("whole", 1), ("pieces", 3)):
         done = subprocess.run(
