@@ -61,7 +61,7 @@ class Plan:
         scored = {
             (r["method"], r["protocol"])
             for r in records
-            if r["n_fake"] == settings.n_fake and features in (None, r["features"])
+            if r["n_fake"] == settings.n_fake and features in (None, r.get("features"))
         }
         wanted = [(method, p) for method in self.rows(settings) for p in self.protocols]
         return [pair for pair in wanted if pair not in scored]
