@@ -194,11 +194,14 @@ def test_a_full_disk(capsys, tmp_path, monkeypatch):
     usage = planning.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
 
+    def mebibytes(text):
+        said = re.search(r"has 1 MiB free, the runs need about ([\d,]+) MiB", text)
+        return int(said[1].replace(",", ""))
+
     def needed(*datasets):
         code, _, err = run(capsys, "--datasets", *datasets, *TINY, "--out", tmp_path / "out")
         assert code == 2
-        said = re.search(r"has 1 MiB free, the runs need about ([\d,]+) MiB", one_line(err))
-        return int(said[1].replace(",", ""))
+        return mebibytes(one_line(err))
 
     one, two = needed("mnist"), needed("mnist", "fashion_mnist")
     # Weights 51 + 17 MiB, twice; the first stage's checkpoints, 3 x 153 MiB, of one run at a time.
@@ -210,8 +213,7 @@ def test_a_full_disk(capsys, tmp_path, monkeypatch):
     for at_once, expected in ((1, two), (2, two + 457), (9, two + 457)):
         with pytest.raises(UserError, match="1 MiB free") as caught:
             planning.check_room(plan, at_once)
-        said = re.search(r"need about ([\d,]+) MiB", str(caught.value))
-        assert abs(int(said[1].replace(",", "")) - expected) <= 2  # all rounded
+        assert abs(mebibytes(str(caught.value)) - expected) <= 2  # all rounded
 
 
 def test_an_inception_folder_that_is_none(capsys, tmp_path):

@@ -85,7 +85,9 @@ def test_a_lost_nodes_run_is_retried_and_ends_the_same(tmp_path, cluster):  # la
     victim, unharmed = (plan.folder(plan.runs[0]) for plan in (lost, kept))
 
     def lose_a_node():
+        deadline = time.monotonic() + 600  # the pool would wait for ever
         while not list(victim.glob("checkpoints-first/*.index")):
+            assert time.monotonic() < deadline, "the run came to no checkpoint"
             time.sleep(0.1)
         (name,) = nodes_of(victim)
         for node in cluster.nodes:
