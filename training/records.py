@@ -72,7 +72,7 @@ def run_row(settings: dict, second: bool = True) -> str:
 
     Args:
         settings: as in its settings.json.
-        second: whether its second stage, if it has one, is trained.
+        second: whether its second stage, if it has one, is among what was scored.
     """
     gamma = settings.get("gamma", "learned")
     return GAMMAS[gamma][int(second)] if settings["model"] == "two-stage" else settings["model"]

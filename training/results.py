@@ -9,9 +9,9 @@ from evaluate import report
 from experiments import paper, presets
 from experiments.errors import UserError
 from experiments.files import read_json, write_json
-from experiments.settings import of_training
+from experiments.settings import is_first_stage, of_training
 from training.folder import histories
-from training.layout import FIGURES_FILE, MODEL_FOLDER, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
+from training.layout import FIGURES_FILE, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
 from training.records import run_row
 
@@ -60,7 +60,9 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
         folder = path.parent
         settings = read_json(folder / SETTINGS_FILE)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
-        row = run_row(settings, (folder / MODEL_FOLDER / "second.keras").exists())
+        records = read_json(folder / RECORDS_FILE) or []
+        scored = [record["method"] for record in records if record["status"] == "ok"]
+        row = run_row(settings, second=not all(map(is_first_stage, scored)))
         runs.append(
             {
                 "dataset": settings["dataset"],
