@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,6 +25,13 @@ from tests import small  # noqa: E402
 def _private_cache(tmp_path_factory, monkeypatch):
     """Keep every test's cache to itself, so that no test sees another's or the user's files."""
     monkeypatch.setenv("TWO_STAGE_VAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _roomy_disk(monkeypatch):
+    """What the machine's disk has free is no test's business; a full one is made where wanted."""
+    usage = shutil.disk_usage(ROOT)._replace(free=2**50)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
 
 
 @pytest.fixture(scope="module")
