@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quick test slow lint format docs clean
+.PHONY: quick test slow slow-but-longest lint format docs clean
 
 quick: $(VENV)/.run-ready
 	$(BIN)/python reproduce_paper.py --all --preset quick
@@ -18,8 +18,14 @@ test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Killed runs, several workers, a Ray cluster: minutes, in processes of their own, two at a time.
+SLOW := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+
 slow: $(VENV)/.slow-ready
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+	$(SLOW) -m slow
+
+# Without those that take half of that time, and without Ray.
+slow-but-longest: $(VENV)/.test-ready
+	$(SLOW) -m "slow and not longest"
 
 lint: $(VENV)/.test-ready
 	$(BIN)/python -m ruff check .

@@ -12,6 +12,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "kill_and_resum
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_killed_runs_end_like_one_that_was_not(tmp_path):
     """In a process that has done nothing with TensorFlow yet: the script forks."""
     made = subprocess.run(

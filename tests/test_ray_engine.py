@@ -17,7 +17,7 @@ from training.plan import make_plan
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install -r requirements-ray.txt")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.longest, pytest.mark.filterwarnings("ignore")]
 
 
 def small_plan(out):

@@ -49,6 +49,7 @@ def results(out, *more, methods=METHODS):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.usefixtures("_deterministic_afterwards_not")
 def test_the_same_command_gives_the_same_results_and_trials_differ(tmp_path):
     one = results(tmp_path / "one", "--extras")
