@@ -171,7 +171,7 @@ QUICK_BASELINE_FRACTION = 0.25  # of the epochs, for the models other than two-s
 QUICK_NETWORK_OPTIONS = {"wae": (("base_dim", 16),)}  # an eighth of the paper's channels
 QUICK_LEARNING_RATE = 1e-3
 QUICK_GAMMA_SPEED = 20.0
-QUICK_MOMENTUM = 0.9  # 0.999 would need thousands of steps to forget its start
+QUICK_MOMENTUM = 0.9  # with 0.999 the first of a few hundred steps would count like the last
 QUICK_IMAGES = 1_000
 
 

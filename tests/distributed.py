@@ -25,8 +25,17 @@ from tests import small
 from training import distribution
 from training import train as training
 
+# Adam takes the rounding errors in the gradients of biases before batch normalisation, which ought
+# to be zero, for directions, and the normalisation's averages lag behind what that does to them.
+# At the paper's learning rate, a tenth of the preset's, that stays small.
 SETTINGS = presets.resolve("quick", "mnist").replace(
-    image_shape=(8, 8, 1), latent_dim=4, epochs=3, second_epochs=2, batch_size=16, gamma_speed=10.0
+    image_shape=(8, 8, 1),
+    latent_dim=4,
+    epochs=3,
+    second_epochs=2,
+    batch_size=16,
+    gamma_speed=10.0,
+    learning_rate=1e-4,
 )
 
 # On one device batch normalisation is a fused kernel that rounds otherwise, a difference that Adam

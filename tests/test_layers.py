@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import ops
 
 from models.layers import BatchNormalization, GaussianSampler, SpectralNormalization
@@ -129,7 +131,7 @@ def test_fused_batch_normalisation_is_keras_own(shape):
     target = rng.normal(size=shape).astype("float32")
     outcomes = []
     for kind in (BatchNormalization, keras.layers.BatchNormalization):
-        layer = kind(momentum=0.9, epsilon=1e-5)
+        layer = kind(momentum=0.0, epsilon=1e-5)  # so that the start of the averages is nothing
         layer.build(shape)
         layer.gamma.assign(np.linspace(0.5, 2.0, 5))
         layer.beta.assign(np.linspace(-1.0, 1.0, 5))
@@ -149,8 +151,70 @@ def test_batch_normalisation_by_hand():
     layer = BatchNormalization(momentum=0.9, epsilon=0.0)
     out = layer(np.array([[1.0], [5.0]], "float32"), training=True)
     np.testing.assert_allclose(out, [[-1.0], [1.0]], rtol=1e-6)  # mean 3, biased variance 4
-    np.testing.assert_allclose(layer.moving_mean.numpy(), [0.3], rtol=1e-6)
-    np.testing.assert_allclose(layer.moving_variance.numpy(), [0.9 + 0.4], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_mean.numpy(), [3.0], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [4.0], rtol=1e-6)
+    layer(np.array([[0.0], [2.0]], "float32"), training=True)  # mean 1, variance 1
+    # (0.9 x the first + the second) / 1.9
+    np.testing.assert_allclose(layer.moving_mean.numpy(), [(2.7 + 1) / 1.9], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), [(3.6 + 1) / 1.9], rtol=1e-6)
+    normalised = (5 - 3.7 / 1.9) / np.sqrt(4.6 / 1.9)
+    np.testing.assert_allclose(layer(np.array([[5.0]], "float32")), [[normalised]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@settings(max_examples=20, deadline=None)
+@given(
+    momentum=st.sampled_from([0.0, 0.5, 0.9, 0.999]),
+    steps=st.integers(1, 12),
+    seed=st.integers(0, 2**16),
+)
+def test_moving_averages_are_those_of_the_batches_alone(fused, momentum, steps, seed):
+    """Against the weighted mean in float64, with no trace of the start at mean 0 and variance 1."""
+    layer = BatchNormalization(momentum=momentum)
+    if not fused:
+        layer._can_be_fused = lambda inputs: False
+    rng = np.random.default_rng(seed)
+    batches = rng.normal(rng.normal(), 0.1, size=(steps, 8, 3)).astype("float32")
+    for batch in batches:
+        layer(batch, training=True)
+    weights = momentum ** np.arange(steps - 1.0, -1, -1)
+    weights /= weights.sum()
+    for moving, moments in (
+        (layer.moving_mean, batches.astype("float64").mean(1)),
+        (layer.moving_variance, batches.astype("float64").var(1)),
+    ):
+        np.testing.assert_allclose(moving, weights @ moments, rtol=2e-4, atol=1e-6)
+
+
+def test_batch_normalisation_forgets_nothing_when_saved(tmp_path):
+    """The number of steps is saved with the averages; a file without it goes on as Keras would."""
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    model = keras.Sequential([keras.Input((4,)), BatchNormalization(momentum=0.9)])
+    model(x, training=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for some in (model, again):
+        some(2 * x, training=True)
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    store = {}
+    old = keras.layers.BatchNormalization(momentum=0.9)
+    old.build((None, 4))
+    old.save_own_variables(store)
+    layer = BatchNormalization(momentum=0.9)
+    layer.build((None, 4))
+    layer.load_own_variables(store)
+    for some in (old, layer):
+        some(x, training=True)
+    for name in ("moving_mean", "moving_variance"):
+        np.testing.assert_allclose(getattr(layer, name), getattr(old, name), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("momentum", [1.0, -0.1, 1.5])
+def test_momentum_out_of_range(momentum):
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\)"):
+        BatchNormalization(momentum=momentum)
 
 
 @pytest.mark.parametrize("options", [{"scale": False}, {"center": False}, {"axis": 1}])

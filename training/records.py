@@ -11,7 +11,7 @@ from experiments.paper import SCORED_IMAGES
 from experiments.settings import GAMMAS, RunSettings
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
-PROJECT_VERSION = "0.1.0"
+PROJECT_VERSION = "0.2.0"
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from models.layers import BatchNormalization
 from models.networks import BATCH_NORM_EPSILON, glorot, layer_seeds, posterior
 
 FEATURES = "dense_sum"  # the encoder's last hidden layer, (batch, fc_dim)
@@ -72,7 +73,7 @@ def _scale(h, dim, blocks, depth, kernel_size, momentum, seeds, name):
         prefix = f"{name}_block{block}"
         shortcut = _conv(h, dim, kernel_size, seeds, f"{prefix}_shortcut")
         for i in range(depth):
-            h = layers.BatchNormalization(
+            h = BatchNormalization(
                 momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=f"{prefix}_bn{i}"
             )(h)
             h = layers.ReLU(name=f"{prefix}_relu{i}")(h)

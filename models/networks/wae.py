@@ -10,6 +10,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from models.layers import BatchNormalization
 from models.networks import BATCH_NORM_EPSILON, glorot, layer_seeds, posterior
 
 FEATURES = "flatten"  # the encoder's last hidden layer, (batch, (h/8)(w/8) 8 base_dim)
@@ -61,9 +62,7 @@ def encoder(
             kernel_initializer=glorot(next(seeds)),
             name=f"conv{i}",
         )(h)
-        h = layers.BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=f"bn{i}")(
-            h
-        )
+        h = BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=f"bn{i}")(h)
         h = layers.ReLU(name=f"relu{i}")(h)
     h = layers.Flatten(name=FEATURES)(h)
     mu_z, sd_z = posterior(h, latent_dim, seeds)
@@ -104,9 +103,7 @@ def decoder(
     h = layers.Reshape(base, name="reshape")(h)
     for i, factor in enumerate((4, 2, 1), start=1):  # ends at (batch, h, w, base_dim)
         h = deconv(factor * base_dim, 2, f"deconv{i}")(h)
-        h = layers.BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=f"bn{i}")(
-            h
-        )
+        h = BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=f"bn{i}")(h)
         h = layers.ReLU(name=f"relu{i}")(h)
     x_hat = deconv(channels, 1, "deconv4", activation="sigmoid")(h)  # (batch, h, w, c)
     return keras.Model(z, x_hat, name="wae_decoder")
