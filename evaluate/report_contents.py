@@ -145,7 +145,7 @@ def summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Failed", f"{failed} of {len(records)} rows" if failed else ""),
         ("Time", time if training or scoring else ""),
         ("Machine", _distinct(records, lambda r: r.get("machine"))),
-        ("Versions", _distinct(records, _versions)),
+        ("Versions", _versions(records)),
     )
     return tuple((name, text) for name, text in facts if text)
 
@@ -154,8 +154,13 @@ def summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
 _TRAINED_AS = {row: rows for rows in GAMMAS.values() for row in rows}
 
 
-def _versions(r: Record) -> str:
-    return ", ".join(f"{k} {v}" for k, v in (r.get("versions") or {}).items())
+def _versions(records: Iterable[Record]) -> str:
+    """Each package once, with all of its versions among records."""
+    found: dict[str, dict[str, None]] = {}
+    for r in records:
+        for package, version in (r.get("versions") or {}).items():
+            found.setdefault(package, {})[str(version)] = None
+    return ", ".join(f"{package} {' and '.join(seen)}" for package, seen in found.items())
 
 
 def _distinct(records: Iterable[Record], get: Callable[[Record], Any]) -> str:
@@ -197,7 +202,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Seeds", _distinct(records, field("seed"))),
         ("Machine", _distinct(records, field("machine"))),
         ("Trained elsewhere, on", _distinct(records, trained_on)),
-        ("Versions", _distinct(records, _versions)),
+        ("Versions", _versions(records)),
     )
     return tuple((name, text) for name, text in facts if text)
 

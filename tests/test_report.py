@@ -168,6 +168,13 @@ def test_the_summary_counts_a_training_once(tmp_path):
         assert "made up" in text
 
 
+def test_versions_are_gathered_by_package(tmp_path):
+    versions = [{"python": "3.11", "keras": "3.14"}, {"python": "3.11", "keras": "3.15"}, {}]
+    records = [made_up(trial=i, versions=v) for i, v in enumerate(versions)]
+    paths = write_report(tmp_path, records, [], "x", "paper")
+    assert "- Versions: python 3.11, keras 3.14 and 3.15\n" in paths[0].read_text()
+
+
 def test_what_the_paper_lacks_is_folded(tmp_path):
     extra = {"precision": 0.5, "recall": 0.5, "density": 1.0, "coverage": 0.5}
     _, path = write_report(tmp_path, [made_up(**extra)], [], "x", "paper")
