@@ -211,8 +211,9 @@ def test_fit_trains_one_stage_after_the_other():
     model = small()
     first, second = model.fit(images(), 2, 3, verbose=0)
     assert [len(h.history["loss"]) for h in (first, second)] == [2, 3]
-    for stage in (model.first, model.second):
-        assert float(stage.log_gamma) < 0
+    assert float(model.first.log_gamma) < 0
+    assert float(model.second.log_gamma) != 0  # up or down: z may spread by more than 1 at first
+    assert second.history["loss"][-1] < second.history["loss"][0]
 
 
 @pytest.mark.parametrize("stage", ["first", "second"])
