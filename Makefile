@@ -23,7 +23,7 @@ SLOW := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --du
 slow: $(VENV)/.slow-ready
 	$(SLOW) -m slow
 
-# Without those that take half of that time, and without Ray.
+# Without those that take most of that time, and without Ray.
 slow-but-longest: $(VENV)/.test-ready
 	$(SLOW) -m "slow and not longest"
 

@@ -125,6 +125,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_several_devices_end_like_one(results, kind):
     # Adam takes the rounding errors in the gradients of biases before batch normalisation, which
@@ -149,6 +150,7 @@ def test_several_devices_end_like_one(results, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_one_of_the_workers_writes(results):
     names = {p.name for p in (results / "workers").iterdir()}
     assert names == {
@@ -161,6 +163,7 @@ def test_one_of_the_workers_writes(results):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_the_command_on_two_workers(tmp_path):
     chief, other = finished(start_workers("command", tmp_path))
     assert "Report: " in chief

@@ -549,6 +549,7 @@ def test_features_go_on_where_they_stopped(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_every_method_table_and_figure(tmp_path):
     """All that ``--tables all --methods all`` can ask of MNIST, and Table 2, on tiny images."""
     common = {"preset": "quick", "out": tmp_path, "command": "python reproduce_paper.py"}
