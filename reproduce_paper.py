@@ -13,12 +13,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import shlex
 import signal
 import sys
 import time
 from pathlib import Path
+
+if __name__ == "__main__" and importlib.util.find_spec("keras") is None:
+    print(
+        "reproduce_paper.py: this Python has no Keras. `make quick` sets up .venv: use "
+        ".venv/bin/python, or pip install -r requirements.txt.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 from experiments import environment
 
@@ -32,7 +41,9 @@ from training.failures import OutOfMemory
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+# Two options do something else than a plan of runs, each with few of the others.
 THEORY_OPTIONS = ("theory", "preset", "seed", "out", "dry_run", "deterministic")
+MERGE_OPTIONS = ("merge", "preset", "out")
 
 
 class Terminated(KeyboardInterrupt):
@@ -252,7 +263,7 @@ def plan_of(options: argparse.Namespace, command: str):
         datasets=options.datasets or None,
         methods=options.methods or None,
         tables=options.tables or None,
-        out=Path(options.out or Path("runs") / options.preset),
+        out=output_folder(options),
         command=command,
         trials=options.trials,
         seed=options.seed,
@@ -275,9 +286,26 @@ def plan_of(options: argparse.Namespace, command: str):
     return shards.shard(plan, *part) if part else plan
 
 
+def _check_alone(option: str, options: argparse.Namespace, allowed: tuple[str, ...]) -> None:
+    usual = parser()
+    others = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in allowed and value != usual.get_default(name)
+    ]
+    if others:
+        raise UserError(f"{option} runs alone, without {', '.join(others)}.")
+
+
+def output_folder(options: argparse.Namespace, name: str | None = None) -> Path:
+    """``--out``, or a folder of the preset's below ``runs``."""
+    return environment.user_path(options.out or Path("runs") / (name or options.preset))
+
+
 def merge(options: argparse.Namespace, command: str) -> None:
     """Puts shards together and writes their report."""
-    out = Path(options.out or Path("runs") / options.preset)
+    _check_alone("--merge", options, MERGE_OPTIONS)
+    out = output_folder(options)
     from training import shards
 
     copied = shards.merge(options.merge, out)
@@ -300,12 +328,13 @@ def dry_run(plan) -> None:
     from tqdm import tqdm
 
     from training import calibrate
-    from training.plan import load_extractor
+    from training.plan import check_runs, load_extractor
 
+    extractor = None
     try:
+        check_runs(plan)
         extractor = load_extractor(plan)
     except UserError as error:
-        extractor = None
         print(f"Note: {error}")
     kinds = {calibrate.kind(settings): settings for settings in reversed(plan.runs)}
     paces = {
@@ -365,14 +394,7 @@ def run(plan, engine: str = "local", cores: int = 1) -> None:
 
 def theory(options: argparse.Namespace, command: str) -> None:
     """The theory's grid instead of a plan of the paper's tables."""
-    usual = parser()
-    others = [
-        f"--{name.replace('_', '-')}"
-        for name, value in vars(options).items()
-        if name not in THEORY_OPTIONS and value != usual.get_default(name)
-    ]
-    if others:
-        raise UserError(f"--theory runs alone, without {', '.join(others)}.")
+    _check_alone("--theory", options, THEORY_OPTIONS)
     from theory import run as theory_run
 
     theory_run.plan(options.preset)
@@ -381,7 +403,7 @@ def theory(options: argparse.Namespace, command: str) -> None:
         return
     if options.deterministic:
         _set_deterministic()
-    out = Path(options.out or Path("runs") / f"theory-{options.preset}")
+    out = output_folder(options, f"theory-{options.preset}")
     theory_run.run(options.preset, out, command, options.seed)
 
 

@@ -12,12 +12,13 @@ from evaluate.frechet import (
     streamed_statistics,
 )
 from evaluate.kernel import kernel_distance
-from evaluate.protocols import PROTOCOLS
+from evaluate.protocols import PROTOCOLS, as_scored
 
 __all__ = [
     "PROTOCOLS",
     "Extractor",
     "Statistics",
+    "as_scored",
     "frechet_distance",
     "frechet_from_statistics",
     "inception_features",

@@ -221,7 +221,7 @@ def _check_images(images: np.ndarray) -> None:
     if 0.0 < high <= 1.0:
         raise ValueError(
             f"expected values in [0, 255], got {low} to {high}: scale the images with "
-            "evaluate.protocols.as_scored first"
+            "evaluate.as_scored first"
         )
 
 

@@ -13,6 +13,7 @@ from evaluate.rows import (
     Record,
     as_trained,
     data_label,
+    epochs,
     is_papers_data,
     is_smoke,
     method_label,
@@ -140,10 +141,11 @@ def summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Trained", f"{len(trainings)} model{'s' * (len(trainings) != 1)}"),
         ("Methods", _distinct(records, method_label)),
         ("Data", _distinct(records, data_label)),
-        ("Schedules", _distinct(records, lambda r: r.get("schedule"))),
+        ("Schedules", _distinct(records, epochs)),
         ("Features", _distinct(records, lambda r: r.get("features"))),
         ("Failed", f"{failed} of {len(records)} rows" if failed else ""),
         ("Time", time if training or scoring else ""),
+        ("Trained elsewhere, on", _distinct(records, _trained_on)),
         ("Machine", _distinct(records, lambda r: r.get("machine"))),
         ("Versions", _versions(records)),
     )
@@ -168,6 +170,13 @@ def _distinct(records: Iterable[Record], get: Callable[[Record], Any]) -> str:
     return ", ".join(dict.fromkeys(str(v) for r in records if (v := get(r)) not in (None, "")))
 
 
+def _trained_on(record: Record) -> str:
+    said = dict(record.get("trained_on") or {})
+    stages = said.pop("stages", ())
+    parts = [f"{', '.join(stages)} stage{'s' * (len(stages) > 1)}"] if stages else []
+    return ", ".join([*parts, *(f"{k} {v}" for k, v in said.items())])
+
+
 def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     """What was run, as (name, text); facts that no record holds are left out."""
 
@@ -183,12 +192,6 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     def jpeg(r: Record) -> str | None:
         return {True: "yes", False: "no"}.get(r.get("jpeg"))
 
-    def trained_on(r: Record) -> str:
-        said = dict(r.get("trained_on") or {})
-        stages = said.pop("stages", ())
-        parts = [f"{', '.join(stages)} stage{'s' * (len(stages) > 1)}"] if stages else []
-        return ", ".join([*parts, *(f"{k} {v}" for k, v in said.items())])
-
     facts = (
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
@@ -198,10 +201,10 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("SHA-256, test", _distinct(records, digest("test"))),
         ("Network", _distinct(records, field("network"))),
         ("Latent dimensions", _distinct(records, field("latent_dim"))),
-        ("Schedule", _distinct(records, field("schedule"))),
+        ("Schedule", _distinct(records, epochs)),
         ("Seeds", _distinct(records, field("seed"))),
         ("Machine", _distinct(records, field("machine"))),
-        ("Trained elsewhere, on", _distinct(records, trained_on)),
+        ("Trained elsewhere, on", _distinct(records, _trained_on)),
         ("Versions", _versions(records)),
     )
     return tuple((name, text) for name, text in facts if text)

@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments import paper, presets
 from experiments.paper import OFFICIAL_FEATURES
+from experiments.settings import is_first_stage
 
 Record = Mapping[str, Any]
 
@@ -161,7 +162,8 @@ def method_label(record: Record) -> str:
 def naming(record: Record, notes: Notes) -> tuple[str, str]:
     """The cells that say what a row is about: data and method."""
     said = " ".join(map(_sentence, filter(None, (record.get("data_note"), _jpeg_note(record)))))
-    return notes.mark(data_label(record), said), method_label(record)
+    assumptions = " ".join(assumed(record))
+    return notes.mark(data_label(record), said), notes.mark(method_label(record), assumptions)
 
 
 def _sentence(text: str) -> str:
@@ -178,7 +180,15 @@ def as_prepared(record: Record) -> bool:
 def comparable(record: Record) -> bool:
     """Return whether a record was scored as the paper's numbers were: protocol, network, images."""
     official = record.get("features") == OFFICIAL_FEATURES
-    return record.get("protocol") == PAPER_PROTOCOL and official and as_prepared(record)
+    numbers = {record.get("n_fake"), record.get("n_real")} <= {None, paper.SCORED_IMAGES}
+    return record.get("protocol") == PAPER_PROTOCOL and official and numbers and as_prepared(record)
+
+
+def assumed(record: Record) -> tuple[str, ...]:
+    """What had to be assumed for a record that the paper has a number for, a sentence each."""
+    if published_fid(record) is None:
+        return ()
+    return presets.assumed(str(record.get("method")), str(record.get("dataset")))
 
 
 def as_trained(record: Record) -> bool:
@@ -359,4 +369,11 @@ def provenance(record: Record, notes: Notes) -> tuple[str, str, str]:
 
 def schedule(record: Record) -> str:
     """The cell that says how long a model was trained."""
-    return ": ".join(str(record[f]) for f in ("preset", "schedule") if record.get(f))
+    return ": ".join(str(part) for part in (record.get("preset"), epochs(record)) if part)
+
+
+def epochs(record: Record) -> str:
+    """The epochs that a row rests on: of a first stage sampled alone, no second stage's."""
+    if record.get("epochs") and is_first_stage(str(record.get("method"))):
+        return f"{record['epochs']} epochs"
+    return str(record.get("schedule") or "")

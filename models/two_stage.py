@@ -17,10 +17,11 @@ from models import vae
 from models.layers import PACKAGE, GaussianSampler
 from models.networks import dense, part_seeds
 from models.optimizer import adam
-from models.vae import VAE, check_latents, predict, save, standard_normal
+from models.vae import VAE, check_count, check_latents, predict, save, standard_normal
 
 FIRST_FILE = "first.keras"
 SECOND_FILE = "second.keras"
+RUN_MODEL_FOLDER = "model"  # where a run of the command has both, named in a message
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -72,7 +73,12 @@ class LatentVAE(VAE):
         return predict(self.encoder, z, progress=progress)
 
     def sample(self, n: int, seed: int | None = None) -> np.ndarray:
-        """z ``(n, kappa)`` by u ~ N(0, I), z = z_hat(u) + gamma_z * eps."""
+        """z ``(n, kappa)`` by u ~ N(0, I), z = z_hat(u) + gamma_z * eps.
+
+        Raises:
+            ValueError: if n is below 1, or the seed below 0.
+        """
+        check_count(n)
         u, eps = np.split(standard_normal(2 * n, self.latent_dim, seed), 2)
         return self.decode(u) + np.float32(self.gamma) * eps
 
@@ -166,7 +172,7 @@ class TwoStageVAE:
         stage 2: u ~ N(0, I), z = z_hat(u) + gamma_z * eps, x = x_hat(z).
 
         Raises:
-            ValueError: if stage is neither 1 nor 2.
+            ValueError: if stage is neither 1 nor 2, n below 1, or the seed below 0.
         """
         if stage == 1:
             return self.first.sample(n, seed=seed)
@@ -189,7 +195,11 @@ class TwoStageVAE:
         folder = Path(folder)
         missing = [n for n in (FIRST_FILE, SECOND_FILE) if not (folder / n).exists()]
         if missing:
-            raise FileNotFoundError(f"{folder} is no saved TwoStageVAE: it lacks {missing}.")
+            inside = folder / RUN_MODEL_FOLDER
+            hint = f" Name {inside}." if (inside / FIRST_FILE).exists() else ""
+            raise FileNotFoundError(
+                f"{folder} is no saved TwoStageVAE: it lacks {' and '.join(missing)}.{hint}"
+            )
         return cls(
             keras.saving.load_model(folder / FIRST_FILE),
             keras.saving.load_model(folder / SECOND_FILE),

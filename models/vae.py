@@ -33,11 +33,16 @@ def standard_normal(n: int, dim: int, seed: int | None) -> np.ndarray:
         ValueError: if n is below 1, or the seed below 0.
     """
     seed = _fresh_seed() if seed is None else operator.index(seed)
-    if n < 1:
-        raise ValueError(f"at least one sample can be drawn, got n = {n}.")
+    check_count(n)
     if seed < 0:
         raise ValueError(f"a seed is None or not negative, got {seed}.")
     return ops.convert_to_numpy(keras.random.normal((n, dim), seed=seed))
+
+
+def check_count(n: int) -> None:
+    """Raises ValueError for a number of samples that can't be drawn."""
+    if n < 1:
+        raise ValueError(f"at least one sample can be drawn, got n = {n}.")
 
 
 def predict(model, array, scale=None, progress=None):
@@ -110,7 +115,7 @@ class VAE(keras.Model):
         initial_log_gamma: its start, the paper's being 0; where it stays if it is not trained, and
             until the first training step if it is optimal.
         gamma_speed: how many times faster than other weights log gamma moves. Adam moves a weight
-            by at most about the learning rate a step, so that from 0 log gamma needs some 25,000
+            by at most about the learning rate a step, so that from 0 log gamma needs some 28,000
             steps to arrive; short schedules raise this, the paper's leaves it at 1.
         seed: for the noise of training.
         optimal_gamma: whether gamma is the running root mean squared error, see above;

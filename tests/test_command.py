@@ -115,6 +115,7 @@ def test_end_to_end(tmp_path, capsys):
         (["--all", "--seed", "-1"], "--seed must be from 0"),
         (["--all", "--fast"], "unrecognized arguments: --fast"),
         (["--all", "--data-note", "mnist"], "--data-note takes DATASET=TEXT"),
+        (["--merge", "a", "--dry-run", "--all"], "--merge runs alone, without --all, --dry-run"),
     ],
 )
 def test_mistakes_in_the_options(capsys, tmp_path, arguments, said):
@@ -248,6 +249,39 @@ def test_dry_run_prints_the_plan(capsys, tmp_path, monkeypatch):
     cifar = next(line for line in lines if line.startswith("cifar10-infogan-two-stage-trial0"))
     assert "1000 + 2000" in cifar
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_says_what_would_be_refused(capsys, tmp_path, monkeypatch):
+    from training import calibrate
+    from training.folder import SETTINGS_FILE
+
+    monkeypatch.setattr(calibrate, "measure", lambda s, e: calibrate.Pace(0.1, 0.02, 0.001))
+    arguments = ["--datasets", "mnist", *TINY, "--out", tmp_path]
+    plan = reproduce_paper.plan_of(reproduce_paper.parser().parse_args(map(str, arguments)), "")
+    (settings,) = plan.runs
+    plan.folder(settings).mkdir()
+    path = plan.folder(settings) / SETTINGS_FILE
+    path.write_text(json.dumps(settings.replace(epochs=9).to_dict()))
+    code, out, _ = run(capsys, *arguments, "--dry-run")
+    assert code == 0
+    assert re.search(r"^Note: .* holds a run with other settings \(epochs: 9 -> 1\)", out, re.M)
+
+
+def test_home_is_resolved_in_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = reproduce_paper.parser().parse_args(["--all", "--out=~/found"])
+    assert reproduce_paper.plan_of(options, "").out == tmp_path / "found"
+
+
+def test_a_network_of_ones_own_has_its_own_options():
+    quick = ["--preset", "quick", "--datasets"]
+    for words, options in (
+        (["celeba", "--network", "wae"], (("base_dim", 16),)),
+        (["celeba140", "--network", "infogan"], ()),
+        (["celeba140"], (("base_dim", 16),)),
+    ):
+        plan = reproduce_paper.plan_of(reproduce_paper.parser().parse_args([*quick, *words]), "")
+        assert plan.runs[0].network_options == options
 
 
 @pytest.mark.parametrize("preset", ["quick", "lite", "paper"])

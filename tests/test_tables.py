@@ -217,7 +217,8 @@ def test_table_2_is_for_the_wae_network():
 
 
 @pytest.mark.parametrize(("dataset", "usual"), [("mnist", False), ("cifar10", True)])
-def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual):
+def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual, monkeypatch):
+    monkeypatch.setattr(presets, "ASSUMED_OF_DATASET", {})  # for which CIFAR-10 is not judged
     published = presets.PAPER[dataset]
     record = made_up(
         dataset=dataset,
@@ -234,6 +235,39 @@ def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual)
     assert after["Data set"] == f"{before['Data set']} [2]"
     assert "through JPEG" in " ".join(otherwise.notes)
     assert "through JPEG" not in " ".join(as_theirs.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "assumption"),
+    [
+        ({"method": "vae-flow"}, "10 planar flows"),
+        ({"method": "wae-mmd"}, "the weights"),
+        ({"dataset": "cifar10"}, "learning rate decays"),
+        ({"dataset": "celeba140", "network": "wae"}, "Table 2's schedule"),
+    ],
+)
+def test_what_rests_on_an_assumption_says_so_and_is_not_judged(changes, assumption):
+    record = made_up(**changes)
+    published = presets.PAPER[record["dataset"]]
+    record |= {"epochs": published.epochs, "second_epochs": published.second_epochs}
+    table = fid_table([record], "paper", [record["dataset"]], run_only=True)
+    (got,) = rows(table)
+    assert got["Difference"]
+    assert got["Within 2 std"] == ""
+    note = re.search(r"\[\d\]$", got["Method"]).group()
+    assert any(n.startswith(note) and assumption in n for n in table.notes)
+
+
+@pytest.mark.parametrize("changes", [{"n_fake": 50_000}, {"n_real": 19_962}])
+def test_another_number_of_images_is_not_judged(changes):
+    got = row(fid_table([made_up(**changes)], "paper"), data_set="MNIST", method="2-Stage")
+    assert (got["Difference"], got["Within 2 std"]) == ("+1.4", "")
+
+
+def test_a_first_stage_alone_is_said_to_have_its_own_epochs():
+    both = [made_up(method=method) for method in ("vae-learned-gamma", "two-stage")]
+    table = fid_table(both, "paper", run_only=True)
+    assert [r["Schedule"] for r in rows(table)] == ["paper: 400 epochs", "paper: 400 + 800 epochs"]
 
 
 @pytest.mark.parametrize(

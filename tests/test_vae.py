@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -328,7 +330,7 @@ def test_model_config_round_trip(stage):
     assert float(again.log_gamma) == pytest.approx(-1.5)
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="method must be one of"):
         models.build("gan", SHAPE)
     with pytest.raises(ValueError, match="network must be one of"):
@@ -348,6 +350,11 @@ def test_mistakes_are_named():
         model.sample(1, stage=3)
     with pytest.raises(FileNotFoundError, match="no saved TwoStageVAE"):
         models.TwoStageVAE.load("/nowhere")
+    model.save(tmp_path / "run" / "model")
+    with pytest.raises(FileNotFoundError, match=re.escape(f"Name {tmp_path / 'run' / 'model'}.")):
+        models.TwoStageVAE.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="got n = -1"):
+        model.sample(-1)
 
 
 def test_long_arrays_go_through_in_batches(monkeypatch):

@@ -35,6 +35,7 @@ import numpy as np
 import data
 import models
 from experiments import presets
+from experiments.environment import user_path
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import RunSettings, trial_seed
@@ -315,7 +316,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"{options.method} takes its first stage from the two-stage run.")
         images, test = (load_images(settings, s, options.data_dir) for s in ("train", "test"))
         held_out = data.select_real(test, HELD_OUT)
-        out = Path(options.out or Path("runs") / options.preset)
+        out = user_path(options.out or Path("runs") / options.preset)
         folder = out / settings.name
         check_settings(settings, folder)
         check_images(folder, images, test)

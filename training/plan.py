@@ -140,6 +140,7 @@ def make_plan(
         rows |= dict.fromkeys(more)
     changes = {
         "network": network,
+        "network_options": network and presets.network_options(preset, network),
         "epochs": epochs,
         "second_epochs": second_epochs,
         "n_fake": images,
@@ -229,8 +230,6 @@ def check_output(plan: Plan) -> None:
         UserError: if the output folder can't be made or written, has too little room, or holds
             runs with other settings.
     """
-    from training.folder import check_settings
-
     # Not the process id: machines that share the folder may have the same.
     probe = plan.out / f".probe-{uuid.uuid4().hex}"
     try:
@@ -244,9 +243,22 @@ def check_output(plan: Plan) -> None:
             f"the output folder {plan.out} can't be written ({error.strerror or error}): name "
             "another with --out."
         ) from error
+    check_runs(plan)
+    check_room(plan)
+
+
+def check_runs(plan: Plan) -> None:
+    """Makes sure that the output folder, if it is there, can take the plan's runs.
+
+    Raises:
+        UserError: if it holds one with other settings, naming what differs, or one run twice.
+    """
+    from training.folder import check_settings
+    from training.results import gather
+
+    gather(plan.out)
     for settings in plan.runs:
         check_settings(settings, plan.folder(settings))
-    check_room(plan)
 
 
 def check_room(plan: Plan, at_once: int = 1) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import uuid
 from pathlib import Path
 
 from experiments import environment
@@ -134,7 +135,7 @@ def run_plan(plan: Plan, cores: int = 1) -> tuple[Path, Path] | None:
                 f"no Ray cluster answers at {where} ({reason}): start it, or correct or unset "
                 "RAY_ADDRESS."
             ) from error
-    probe = plan.out / f".ray-{os.getpid()}"
+    probe = plan.out / f".ray-{uuid.uuid4().hex}"  # not the process id: folders are shared
     try:
         gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import RENORMALISED, WITHOUT_GAMMA, RunSettings
 from models.renormalised import aggregate_deviation
 from training import distribution, latents, records, shards
-from training.failures import RunFailed, explained
+from training.failures import OutOfMemory, RunFailed, explained
 from training.folder import (
     HELD_OUT,
     check_images,
@@ -40,7 +41,13 @@ from training.plan import Plan
 from training.progress import with_progress
 from training.results import write_results
 from training.samples import sample, sampling_seed, weights_digest
-from training.scores import distances, fake_features, real_features, study_copies
+from training.scores import (
+    FEATURES_FOLDER,
+    distances,
+    fake_features,
+    real_features,
+    study_copies,
+)
 from training.train import train
 
 FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
@@ -79,6 +86,8 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
     elsewhere = read_json(source / TRAINED_ON_FILE)
     if elsewhere and "first" in elsewhere["stages"]:
         write_json(folder / TRAINED_ON_FILE, {**elsewhere, "stages": ["first"]})
+    else:
+        (folder / TRAINED_ON_FILE).unlink(missing_ok=True)
     # The model last: once it is there, the first stage counts as finished.
     for name in (histories(source)["first"].path.name, FIRST_MODEL):
         write_atomically(folder / name, (source / name).read_bytes())
@@ -95,18 +104,27 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     """
     folder = plan.folder(settings)
     rows = plan.rows(settings)
+    chief = distribution.is_chief(strategy)
     not_in = functools.partial(plan.without_score, settings, features=extractor.name)
 
-    made = scored_before(plan, settings, extractor)
+    stored = read_json(folder / RECORDS_FILE) or []
+    made = still_valid(stored, plan, settings, extractor)
     missing = not_in(made)
-    if not missing:
+    if not missing and made == stored:
         return made
 
     images = Images(*(load_images(settings, split, plan.data_dir) for split in ("train", "test")))
     check_settings(settings, folder)
-    about = origin(plan, settings, images)
+    checksums = check_images(folder, *images)
+    if chief and made and made != stored:
+        write_json(folder / RECORDS_FILE, made)
+    if not missing:
+        return made
 
     model, error = trained(plan, settings, images, strategy)
+    if not chief:
+        return []
+    about = origin(plan, settings, images, checksums)
     if error is not None:
         lost = [w for w in missing if model is None or settings.second_stage(w[0])]
         failure = failed(settings, extractor, min(settings.n_real, len(images.test)), error)
@@ -119,8 +137,6 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
         if model is None or not not_in(made):
             return made
 
-    if not distribution.is_chief(strategy):
-        return []
     made = of_this_model(made, model, settings)
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
     if served and not (folder / EXPORT / "saved_model.pb").exists():
@@ -128,6 +144,7 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     for record in scored(settings, extractor, model, rows, not_in(made), images, about, folder):
         made.append(record)
         write_json(folder / RECORDS_FILE, made)
+    shutil.rmtree(folder / FEATURES_FOLDER, ignore_errors=True)  # scored: 82 MB a row
     return made
 
 
@@ -219,14 +236,14 @@ def failed(settings: RunSettings, extractor: Extractor, n_real: int, error: RunF
     }
 
 
-def scored_before(plan: Plan, settings: RunSettings, extractor: Extractor) -> list[dict]:
-    """The run's records that still hold, with what is said of the data now.
+def still_valid(
+    stored: list[dict], plan: Plan, settings: RunSettings, extractor: Extractor
+) -> list[dict]:
+    """Those of a run's records that still hold, with what is said of the data now.
 
     Those of another network under the extractor's name do not hold, nor failures of what this plan
     tries again.
     """
-    path = plan.folder(settings) / RECORDS_FILE
-    stored = read_json(path) or []
     note = data_note(plan, settings)
     made = []
     for record in stored:
@@ -235,8 +252,6 @@ def scored_before(plan: Plan, settings: RunSettings, extractor: Extractor) -> li
         tried = record["method"] in plan.rows(settings) and record["protocol"] in plan.protocols
         if not other and (record["status"] == "ok" or not tried):
             made.append({**record, "data_note": note})
-    if made and made != stored:
-        write_json(path, made)
     return made
 
 
@@ -260,16 +275,12 @@ def data_note(plan: Plan, settings: RunSettings) -> str | None:
     return plan.data_notes.get(settings.dataset, earlier)
 
 
-def origin(plan: Plan, settings: RunSettings, images: Images) -> dict:
-    """The record's fields about the images, the versions and the machine.
-
-    Raises:
-        UserError: if the run was begun on other images.
-    """
+def origin(plan: Plan, settings: RunSettings, images: Images, checksums: dict[str, str]) -> dict:
+    """The record's fields about the images, the versions and the machine, of a trained run."""
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
         "data_note": data_note(plan, settings),
-        "data_sha256": check_images(plan.folder(settings), *images),
+        "data_sha256": checksums,
         "n_train": len(images.train),
         "versions": records.versions(),
         "machine": records.machine(),
@@ -337,16 +348,26 @@ def run_plan(plan: Plan, extractor: Extractor, strategy=None) -> tuple[Path, Pat
     Returns:
         The paths of report.md and report.html; None for a shard and for workers other
         than the chief, which write neither.
+
+    Raises:
+        OutOfMemory: if runs could not be scored for lack of memory: after all others, naming them.
     """
-    paths = None
+    paths, too_large = None, []
     if not plan.gathers:
         shards.keep_command(plan.out, plan.command)
     for number, settings in enumerate(plan.runs, 1):
         print(f"Run {number} of {len(plan.runs)}: {settings.name}, {settings.schedule}", flush=True)
-        with explained(plan.folder(settings)):
-            execute(plan, settings, extractor, strategy)
+        try:
+            with explained(plan.folder(settings)):
+                execute(plan, settings, extractor, strategy)
+        except OutOfMemory as error:  # in scoring: of training there is a record
+            too_large.append(settings.name)
+            print(f"{settings.name}: {error}. The rest goes on.", flush=True)
+            continue
         if plan.gathers and distribution.is_chief(strategy):
             paths = write_results(plan.out, plan.command)
         keras.utils.clear_session()  # dozens of models would pile up
     distribution.wait_for_all(strategy)
+    if too_large:
+        raise OutOfMemory(f"out of memory in scoring {', '.join(too_large)}")
     return paths

@@ -22,6 +22,7 @@ from training.progress import with_progress
 from training.samples import sample, sampling_seed, weights_digest
 
 NEIGHBOURS_FILE = "neighbours.json"
+FEATURES_FOLDER = "features"  # of a run's generated images, until it is scored
 PIECE = 512  # images between two times that features are stored
 COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
 
@@ -129,7 +130,7 @@ def fake_features(
         return protocols.as_scored(draw(method), protocol, generated=True)
 
     title = f"{settings.dataset}, features of {method}'s samples, {protocol} protocol"
-    return features(extractor, title, folder / "features", key, images)
+    return features(extractor, title, folder / FEATURES_FOLDER, key, images)
 
 
 def study_copies(
