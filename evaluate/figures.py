@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from evaluate.protocols import ROUNDING
+from evaluate.terms import terms_of
 from experiments.files import write_atomically
 
 GAP = 2  # pixels between images, whatever the scale
@@ -185,11 +186,16 @@ def interpolations(rows: np.ndarray, path: str | os.PathLike, scale: int | None 
     return _write_picture(tile(images, columns=rows.shape[1], scale=scale), path)
 
 
-def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.PathLike) -> Path:
+def curves(
+    history: Mapping[str, Mapping[str, Sequence[float]]],
+    path: str | os.PathLike,
+    model: str | None = None,
+) -> Path:
     """Write the training curves of one or both stages. Return the path of the PNG.
 
     history: {"first": {"loss": [...], "kl": [...], "reconstruction": [...], "log_gamma": [...]},
         "second": the same}, one number for each epoch; a stage or a quantity may be missing.
+    model: its name in the settings, by which the terms are named, see evaluate.terms.
     Raises ValueError if there is nothing to draw.
     """
     stages = [s for s in ("first", "second") if any(len(v) for v in history.get(s, {}).values())]
@@ -198,21 +204,17 @@ def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.
             'expected history["first"] or history["second"] with a list of numbers for each '
             f"quantity, got {sorted(history)}"
         )
-    panels = (
-        ("Loss", "nats per example", {"loss": ("loss", BLUE)}),
-        (
-            "Terms of the loss",
-            "nats per example",
-            {"reconstruction": ("reconstruction", VERMILLION), "kl": ("KL", GREEN)},
-        ),
-        (
-            "log gamma",
-            "log of the decoder's sd",
-            {"log_gamma": ("log gamma", BLUE)},
-        ),
-    )
-    figure = _figure((4.4 * len(stages), 8.4))
-    grid = figure.subplots(3, len(stages), squeeze=False, sharex="col")
+    terms = terms_of(model)
+    both = {"reconstruction": (terms.reconstruction, VERMILLION), "kl": (terms.kl, GREEN)}
+    panels = [
+        ("Loss", terms.unit, {"loss": ("loss", BLUE)}),
+        ("Terms of the loss", terms.unit, both),
+    ]
+    if terms.gamma:
+        panels.append(("log gamma", "log of the decoder's sd", {"log_gamma": ("log gamma", BLUE)}))
+    rows = len(panels)
+    figure = _figure((4.4 * len(stages), 8.4 * rows / 3))
+    grid = figure.subplots(rows, len(stages), squeeze=False, sharex="col")
     for column, stage in enumerate(stages):
         for row, (title, unit, lines) in enumerate(panels):
             axes = grid[row, column]

@@ -159,7 +159,7 @@ def _section_html(section: Section, folder: Path) -> str:
 
 def _run_html(run: Mapping[str, Any], folder: Path) -> str:
     figures = "".join(_figure_html(n, p, folder) for n, p in (run.get("figures") or {}).items())
-    last = last_epoch(run.get("history") or {})
+    last = last_epoch(run)
     settings = run.get("settings") or {}
     rows = _definitions(_flatten(settings))
     where = ""

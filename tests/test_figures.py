@@ -146,6 +146,36 @@ def test_curves_leave_out_what_was_not_recorded(tmp_path):
     assert not has_colour(page, figures.GREEN)
 
 
+@pytest.mark.parametrize(
+    ("model", "titles", "units", "legend"),
+    [
+        ("two-stage", 3, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        ("vae-fixed-gamma", 3, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        ("vae-cross-entropy", 2, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        (
+            "wae-mmd",
+            2,
+            ["arbitrary units per example"] * 2,
+            ["weighted squared error", "MMD penalty"],
+        ),
+    ],
+)
+def test_curves_are_named_by_what_the_model_minimises(
+    tmp_path, monkeypatch, model, titles, units, legend
+):
+    drawn = []
+    write = figures._write_figure
+    monkeypatch.setattr(figures, "_write_figure", lambda f, p: (drawn.append(f), write(f, p))[1])
+    history = {"first": made_up_history(30) | {"log_gamma": [0.0] * 30}}
+    page = read(figures.curves(history, tmp_path / "c.png", model))
+    assert page.shape == (308 * titles, 484, 3)  # a panel keeps its height
+    panels = drawn[0].axes
+    shown = [axes.get_title(loc="left").split("\n")[-1] for axes in panels]
+    assert shown == ["Loss", "Terms of the loss", "log gamma"][:titles]
+    assert [axes.get_ylabel() for axes in panels[:2]] == units
+    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == legend
+
+
 @pytest.mark.parametrize("history", [{}, {"first": {}}, {"first": {"loss": []}}])
 def test_curves_of_nothing_are_refused(tmp_path, history):
     with pytest.raises(ValueError, match="expected history"):

@@ -146,6 +146,35 @@ def test_both_tell_what_was_run(written, which):
     assert "No scores yet" not in shown
 
 
+@pytest.mark.parametrize(
+    ("model", "header", "unit"),
+    [
+        ("two-stage", "| KL | Reconstruction | log gamma |", "in nats per example"),
+        ("vae-cross-entropy", "| KL | Reconstruction |", "in nats per example"),
+        (
+            "wae-mmd",
+            "| MMD penalty | Weighted squared error |",
+            "in arbitrary units per example",
+        ),
+    ],
+)
+def test_the_last_epoch_is_named_by_what_the_model_minimises(tmp_path, model, header, unit):
+    first = {"loss": [3.0], "kl": [1.0], "reconstruction": [2.0], "log_gamma": [0.0]}
+    run = {
+        "dataset": "mnist",
+        "title": "made up",
+        "settings": {"model": model},
+        "history": {"first": first, "second": {}},
+    }
+    markdown, page = write_report(tmp_path, [], [run], "x", "lite")
+    (line,) = (row for row in markdown.read_text().splitlines() if row.startswith("| Stage"))
+    assert line == f"| Stage | Epochs | Loss {header}"
+    assert f"Mean over the last epoch, {unit}." in markdown.read_text()
+    text = Page(page.read_text()).text
+    assert line.replace("| ", "").replace(" |", "").replace(" ", "") in text.replace(" ", "")
+    assert unit in text
+
+
 def test_the_summary_counts_a_training_once(tmp_path):
     """One training gives two rows under two protocols; its time is not four times as long."""
     stages = {"first": 3000.0, "second": 1500.0}

@@ -54,7 +54,7 @@ def draw_figures(
         pairs, model.reconstruct(pairs, seed=seed), out / "reconstructions.png"
     )
     history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
-    paths["curves"] = figures.curves(history, out / "curves.png")
+    paths["curves"] = figures.curves(history, out / "curves.png", settings.model)
     return {name: Path(path).name for name, path in paths.items()}
 
 
