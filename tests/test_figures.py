@@ -176,6 +176,24 @@ def test_curves_are_named_by_what_the_model_minimises(
     assert [text.get_text() for text in panels[1].get_legend().get_texts()] == legend
 
 
+@pytest.mark.parametrize(
+    ("names", "end"),
+    [
+        ((), ""),
+        (("kl",), ""),
+        (("log_gamma",), "-2.50 after epoch 2"),
+        (("log_gamma", "kl"), "-2.50 after epoch 2"),
+        (("kl", "log_gamma"), "-2.50 after epoch 2"),
+    ],
+)
+def test_a_panel_says_how_gamma_ends_whatever_else_it_shows(names, end):
+    values = {"kl": [3.0, 2.0, 1.0], "log_gamma": [0.0, -2.5]}
+    axes = figures._figure((2, 2)).subplots()
+    figures._draw(axes, values, {name: (name, figures.BLUE) for name in names})
+    assert len(axes.lines) == len(names)
+    assert axes.get_title(loc="right") == end
+
+
 @pytest.mark.parametrize("history", [{}, {"first": {}}, {"first": {"loss": []}}])
 def test_curves_of_nothing_are_refused(tmp_path, history):
     with pytest.raises(ValueError, match="expected history"):
