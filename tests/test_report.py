@@ -120,6 +120,32 @@ def test_html_carries_the_pictures(written):
     assert all(a["alt"] == "Test images" for a in images)
 
 
+def test_html_links_to_the_pictures_of_later_trials(tmp_path):
+    """The page of --trials 10 would be ten times as large, and is written after every run."""
+    runs = []
+    for number, (model, trial) in enumerate([("a", 0), ("a", 1), ("b", 3), ("a", 2), ("b", 4)]):
+        image = np.full((1, 2, 2), 40 * number, np.uint8)
+        run = {
+            "dataset": "mnist",
+            "title": f"{model}, trial {trial}",
+            "settings": {"model": model, "trial": trial, "seed": 1_000_003 * trial, "epochs": 2},
+            "figures": {
+                "real": figures.image_grid(image, tmp_path / f"a run {number}" / "real.png"),
+                "gone": tmp_path / f"gone {number}",
+            },
+        }
+        runs.append(run)
+    runs.append({**runs[0], "settings": {**runs[0]["settings"], "epochs": 3}})
+    runs += [{"dataset": "mnist", "title": "t", "figures": runs[1]["figures"]}] * 2  # no settings
+    page = Page(write_report(tmp_path, [], runs, "x", "lite")[1].read_text())
+    carried = [base64.b64decode(a["src"].split(",")[1]) for a in page.all("img") if "src" in a]
+    assert carried == [runs[i]["figures"]["real"].read_bytes() for i in (0, 2, 5, 6, 7)]
+    links = [unquote(a["href"]) for a in page.all("a") if a["href"].endswith(".png")]
+    assert links == [f"a run {number}/real.png" for number in (1, 3, 4)]
+    for number in range(5):
+        assert f"gone: missing, expected at gone {number}" in page.text
+
+
 @pytest.mark.parametrize("which", ["markdown", "html"])
 def test_both_tell_what_was_run(written, which):
     _, markdown, text = written
