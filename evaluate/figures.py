@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from evaluate.protocols import ROUNDING
+from evaluate.terms import terms_of
 from experiments.files import write_atomically
 
 GAP = 2  # pixels between images, whatever the scale
@@ -185,11 +186,16 @@ def interpolations(rows: np.ndarray, path: str | os.PathLike, scale: int | None 
     return _write_picture(tile(images, columns=rows.shape[1], scale=scale), path)
 
 
-def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.PathLike) -> Path:
+def curves(
+    history: Mapping[str, Mapping[str, Sequence[float]]],
+    path: str | os.PathLike,
+    model: str | None = None,
+) -> Path:
     """Write the training curves of one or both stages. Return the path of the PNG.
 
     history: {"first": {"loss": [...], "kl": [...], "reconstruction": [...], "log_gamma": [...]},
         "second": the same}, one number for each epoch; a stage or a quantity may be missing.
+    model: its name in the settings, by which the terms are named, see evaluate.terms.
     Raises ValueError if there is nothing to draw.
     """
     stages = [s for s in ("first", "second") if any(len(v) for v in history.get(s, {}).values())]
@@ -198,30 +204,24 @@ def curves(history: Mapping[str, Mapping[str, Sequence[float]]], path: str | os.
             'expected history["first"] or history["second"] with a list of numbers for each '
             f"quantity, got {sorted(history)}"
         )
-    panels = (
-        ("Loss", "nats per example", {"loss": ("loss", BLUE)}),
-        (
-            "Terms of the loss",
-            "nats per example",
-            {"reconstruction": ("reconstruction", VERMILLION), "kl": ("KL", GREEN)},
-        ),
-        (
-            "log gamma",
-            "log of the decoder's sd",
-            {"log_gamma": ("log gamma", BLUE)},
-        ),
-    )
-    figure = _figure((4.4 * len(stages), 8.4))
-    grid = figure.subplots(3, len(stages), squeeze=False, sharex="col")
+    terms = terms_of(model)
+    both = {"reconstruction": (terms.reconstruction, VERMILLION), "kl": (terms.kl, GREEN)}
+    panels = [
+        ("Loss", terms.unit, {"loss": ("loss", BLUE)}),
+        ("Terms of the loss", terms.unit, both),
+    ]
+    if terms.gamma:
+        panels.append(("log gamma", "log of the decoder's sd", {"log_gamma": ("log gamma", BLUE)}))
+    rows = len(panels)
+    figure = _figure((4.4 * len(stages), 8.4 * rows / 3))
+    grid = figure.subplots(rows, len(stages), squeeze=False, sharex="col")
     for column, stage in enumerate(stages):
         for row, (title, unit, lines) in enumerate(panels):
             axes = grid[row, column]
             _draw(axes, history[stage], lines)
             head = f"{stage.capitalize()} stage\n\n{title}" if row == 0 else title
-            axes.set_title(head, loc="left", fontsize=11, fontweight="bold", color=INK)
-            if column == 0:
-                axes.set_ylabel(unit, fontsize=9.5, color=MUTED)
-        grid[-1, column].set_xlabel("epoch", fontsize=9.5, color=MUTED)
+            below = "epoch" if row == rows - 1 else ""
+            _name(axes, head, below, unit if column == 0 else "")
     figure.align_ylabels()
     figure.tight_layout(h_pad=1.6, w_pad=2.2)
     return _write_figure(figure, path)
@@ -246,15 +246,11 @@ def gamma_curves(
     for axes, (title, unit, key) in zip(figure.subplots(1, 2), panels, strict=True):
         for (name, run), colour in zip(runs.items(), PALETTE, strict=False):
             _line(axes, run.get(key, ()), name, colour)
-        _quiet(axes)
-        axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
-        axes.set_xlabel("epoch", fontsize=9.5, color=MUTED)
-        axes.set_ylabel(unit, fontsize=9.5, color=MUTED)
+        _quiet(axes, legend_from=1)
+        _name(axes, title, "epoch", unit)
         if not axes.lines:
             axes.set(xticks=[], yticks=[])
-            continue
-        axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
-        if key == "rmse":
+        elif key == "rmse":
             axes.set_ylim(bottom=0)  # so that a difference looks as large as it is
     figure.tight_layout(w_pad=2.2)
     return _write_figure(figure, path)
@@ -296,11 +292,8 @@ def posterior_variances(
         if group.any():
             axes.plot(rank[group], variances[group], "o", color=colour, ms=4, label=name)
     _quiet(axes)
-    axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, loc="best")
     axes.set_ylim(-0.05, max(1.05, 1.05 * variances[-1]))
-    axes.set_title("Posterior variances", loc="left", fontsize=11, fontweight="bold", color=INK)
-    axes.set_xlabel("latent dimension, sorted", fontsize=9.5, color=MUTED)
-    axes.set_ylabel("mean of sd$^2$ over the data", fontsize=9.5, color=MUTED)
+    _name(axes, "Posterior variances", "latent dimension, sorted", "mean of sd$^2$ over the data")
     figure.tight_layout()
     plot = _pixels(figure)
 
@@ -331,13 +324,9 @@ def spectra(values: Mapping[str, Sequence[float]], path: str | os.PathLike) -> P
             axes.plot(rank, line, color=INK, lw=1.6, ls=(0, (4, 2)), label=name, zorder=3)
         else:
             axes.plot(rank, line, color=next(colours), lw=1.8, label=name)
-    _quiet(axes)
-    axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
+    _quiet(axes, legend_from=1)
     axes.set_ylim(bottom=0)
-    title = "Singular values of the samples"
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
-    axes.set_xlabel("rank", fontsize=9.5, color=MUTED)
-    axes.set_ylabel("singular value", fontsize=9.5, color=MUTED)
+    _name(axes, "Singular values of the samples", "rank", "singular value")
     figure.tight_layout()
     return _write_figure(figure, path)
 
@@ -368,9 +357,7 @@ def against_epochs(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{unit} against epochs", loc="left", fontsize=11, fontweight="bold", color=INK)
-    axes.set_xlabel("epochs of the first stage", fontsize=9.5, color=MUTED)
-    axes.set_ylabel(unit, fontsize=9.5, color=MUTED)
+    _name(axes, f"{unit} against epochs", "epochs of the first stage", unit)
     figure.tight_layout()
     return _write_figure(figure, path)
 
@@ -385,13 +372,13 @@ def _check_lines(named: Mapping[str, object], lines: Iterable[Sequence[float]]) 
 
 
 def _draw(axes, values: Mapping[str, Sequence[float]], lines: Mapping) -> None:
-    """Draw some of a stage's quantities into one panel, with quiet axes."""
+    """Draw some of a stage's quantities into one panel, with quiet axes; say how gamma ends."""
     for key, (name, colour) in lines.items():
         _line(axes, values.get(key, ()), name, colour)
     _quiet(axes)
-    last = np.asarray(values.get(key, ()), float)[-1:]
-    if key == "log_gamma" and np.isfinite(last).any():
-        end = f"{last[0]:.2f} after epoch {len(values[key])}"
+    series = values.get("log_gamma", ()) if "log_gamma" in lines else ()
+    if len(series) and np.isfinite(series[-1]):
+        end = f"{series[-1]:.2f} after epoch {len(series)}"
         axes.set_title(end, loc="right", fontsize=9.5, color=MUTED)
 
 
@@ -404,11 +391,18 @@ def _line(axes, values: Sequence[float], name: str, colour: str) -> None:
         axes.plot(epochs, line, color=colour, lw=1.8, marker=marker, ms=3.5, label=name)
 
 
-def _quiet(axes) -> None:
-    """A legend where there are several lines, and axes that do not speak louder than they."""
+def _name(axes, title: str, x: str, y: str) -> None:
+    """Write a panel's title and what stands on its axes; nothing where a text is empty."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel(x, fontsize=9.5, color=MUTED)
+    axes.set_ylabel(y, fontsize=9.5, color=MUTED)
+
+
+def _quiet(axes, legend_from: int = 2) -> None:
+    """A legend from so many lines on, and axes that do not speak louder than they."""
     if not axes.lines:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=MUTED)
-    elif len(axes.lines) > 1:
+    elif len(axes.lines) >= legend_from:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))

@@ -40,8 +40,10 @@ def write_report(
         "folder": the run's folder, or None;
         "figures": {name: path of a PNG}, shown in that order; the names in report_contents.CAPTIONS
             have captions, another name is its own (underscores become spaces); a file that does not
-            exist is said to be missing;
-        "settings": the resolved settings, any JSON values, nested or not;
+            exist is said to be missing; where an earlier run differs in the settings "trial" and
+            "seed" alone, report.html has links to them and does not carry them;
+        "settings": the resolved settings, any JSON values, nested or not; "model", if it is among
+            them, decides what the quantities of "history" are called;
         "history": {"first": {"loss": [...], "kl": ..., "reconstruction": ..., "log_gamma": ...},
             "second": ...} by epoch, as evaluate.figures.curves takes it; its last epoch is shown.
         All but "dataset" and "title" may be missing.

@@ -20,6 +20,7 @@ from evaluate.rows import (
     schedule,
 )
 from evaluate.tables import all_tables
+from evaluate.terms import terms_of
 from experiments import paper
 from experiments.settings import GAMMAS, RENORMALISED, SECOND_STAGE_ABLATIONS
 
@@ -245,14 +246,13 @@ def _training_table(records: Sequence[Record]) -> Table | None:
     return Table("Training", header, tuple(tuple(rows[k]) for k in ranked), (note,) * both)
 
 
-def last_epoch(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Table | None:
-    """Both stages' quantities after their last epoch."""
-    names = {
-        "loss": "Loss",
-        "kl": "KL",
-        "reconstruction": "Reconstruction",
-        "log_gamma": "log gamma",
-    }
+def last_epoch(run: Mapping[str, Any]) -> Table | None:
+    """Both stages' quantities after their last epoch; run as evaluate.report.write_report's."""
+    history = run.get("history") or {}
+    terms = terms_of((run.get("settings") or {}).get("model"))
+    names = {"loss": "Loss", "kl": terms.kl, "reconstruction": terms.reconstruction.capitalize()}
+    if terms.gamma:
+        names["log_gamma"] = "log gamma"
     rows = []
     for stage in ("first", "second"):
         values = {k: v for k, v in (history.get(stage) or {}).items() if k in names and len(v)}
@@ -262,7 +262,7 @@ def last_epoch(history: Mapping[str, Mapping[str, Sequence[float]]]) -> Table | 
             rows.append((stage.capitalize(), str(epochs), *cells))
     if not rows:
         return None
-    note = "Mean over the last epoch, in nats per example."
+    note = f"Mean over the last epoch, in {terms.unit}."
     return Table("Last epoch", ("Stage", "Epochs", *names.values()), tuple(rows), (note,))
 
 

@@ -1,6 +1,8 @@
 """report.html, from what :mod:`evaluate.report_contents` gathers: one file that needs nothing else.
 
-The page carries its pictures, styles and script inside and asks nothing of the network.
+The page carries styles, script and pictures inside and asks nothing of the network. Of a method's
+trials the first has its pictures inside; those of the others, which look much the same, are links:
+the page of hundreds of runs would be too large to be written after each of them.
 """
 
 from __future__ import annotations
@@ -143,7 +145,10 @@ def _note_html(note: str) -> str:
 
 def _section_html(section: Section, folder: Path) -> str:
     facts = _definitions(section.facts)
-    pictures = "".join(_run_html(run, folder) for run in section.runs)
+    first = {_but_trial(run): run for run in reversed(section.runs)}
+    pictures = "".join(
+        _run_html(run, folder, first[_but_trial(run)] is run) for run in section.runs
+    )
     tables = list(section.tables.values())
     shown = "".join(_table_html(t) for t in tables[:1])
     folded = "".join(
@@ -157,9 +162,22 @@ def _section_html(section: Section, folder: Path) -> str:
     )
 
 
-def _run_html(run: Mapping[str, Any], folder: Path) -> str:
-    figures = "".join(_figure_html(n, p, folder) for n, p in (run.get("figures") or {}).items())
-    last = last_epoch(run.get("history") or {})
+def _but_trial(run: Mapping[str, Any]) -> str:
+    """What the trials of one method have in common; a run without settings has it for itself."""
+    settings = run.get("settings") or {"run": id(run)}
+    common = {k: v for k, v in settings.items() if k not in ("trial", "seed")}
+    return json.dumps(common, sort_keys=True, default=str)
+
+
+def _run_html(run: Mapping[str, Any], folder: Path, inside: bool) -> str:
+    """One run; ``inside``: whether the page carries its pictures, or leads to them."""
+    shown = _figure_html if inside else _link_html
+    figures = [shown(name, path, folder) for name, path in (run.get("figures") or {}).items()]
+    if inside:
+        pictures = f'<div class="figures">{"".join(figures)}</div>'
+    else:
+        pictures = f'<p class="files">{" · ".join(figures)}</p>'
+    last = last_epoch(run)
     settings = run.get("settings") or {}
     rows = _definitions(_flatten(settings))
     where = ""
@@ -167,7 +185,7 @@ def _run_html(run: Mapping[str, Any], folder: Path) -> str:
         where = f"<p class=files><code>{escape(relative(run['folder'], folder))}</code></p>"
     return (
         f"<article><h3>{escape(run['title'])}</h3>"
-        f'<div class="figures">{figures}</div>'
+        + pictures
         + (
             f"<details><summary>Last epoch</summary>{_table_html(last, 4)}</details>"
             if last
@@ -196,13 +214,22 @@ def _figure_html(name: str, path: str | os.PathLike, folder: Path) -> str:
     try:
         img, width, height = image(path, caption_of(name))
     except (OSError, ValueError):
-        missing = escape(relative(path, folder))
-        return (
-            f"<figure><figcaption>{caption}: missing, expected at {missing}</figcaption></figure>"
-        )
+        missing = _missing(caption, path, folder)
+        return f"<figure><figcaption>{missing}</figcaption></figure>"
     kinds = ("wide",) * (width > 2.2 * height)
     kinds += ("large",) * (name in LARGE) + ("smooth",) * (name in PLOTS)
     return (
         f'<figure class="{" ".join(kinds)}"><button type="button" class="picture">{img}</button>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+def _link_html(name: str, path: str | os.PathLike, folder: Path) -> str:
+    caption = escape(caption_of(name))
+    if not Path(path).is_file():
+        return _missing(caption, path, folder)
+    return f'<a href="{quote(relative(path, folder))}">{caption}</a>'
+
+
+def _missing(caption: str, path: str | os.PathLike, folder: Path) -> str:
+    return f"{caption}: missing, expected at {escape(relative(path, folder))}"

@@ -49,7 +49,7 @@ def markdown(report: Report) -> str:
                 parts.append(f"Folder: [{escape_markdown(place)}]({quote(place)})")
             for name, path in (run.get("figures") or {}).items():
                 parts.append(_markdown_figure(name, path, folder))
-            if table := last_epoch(run.get("history") or {}):
+            if table := last_epoch(run):
                 parts.append("#" + to_markdown(table).rstrip())
             if run.get("settings"):
                 settings = json.dumps(run["settings"], indent=2, default=str)

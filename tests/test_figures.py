@@ -146,6 +146,54 @@ def test_curves_leave_out_what_was_not_recorded(tmp_path):
     assert not has_colour(page, figures.GREEN)
 
 
+@pytest.mark.parametrize(
+    ("model", "titles", "units", "legend"),
+    [
+        ("two-stage", 3, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        ("vae-fixed-gamma", 3, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        ("vae-cross-entropy", 2, ["nats per example"] * 2, ["reconstruction", "KL"]),
+        (
+            "wae-mmd",
+            2,
+            ["arbitrary units per example"] * 2,
+            ["weighted squared error", "MMD penalty"],
+        ),
+    ],
+)
+def test_curves_are_named_by_what_the_model_minimises(
+    tmp_path, monkeypatch, model, titles, units, legend
+):
+    drawn = []
+    write = figures._write_figure
+    monkeypatch.setattr(figures, "_write_figure", lambda f, p: (drawn.append(f), write(f, p))[1])
+    history = {"first": made_up_history(30) | {"log_gamma": [0.0] * 30}}
+    page = read(figures.curves(history, tmp_path / "c.png", model))
+    assert page.shape == (308 * titles, 484, 3)  # a panel keeps its height
+    panels = drawn[0].axes
+    shown = [axes.get_title(loc="left").split("\n")[-1] for axes in panels]
+    assert shown == ["Loss", "Terms of the loss", "log gamma"][:titles]
+    assert [axes.get_ylabel() for axes in panels[:2]] == units
+    assert [text.get_text() for text in panels[1].get_legend().get_texts()] == legend
+
+
+@pytest.mark.parametrize(
+    ("names", "end"),
+    [
+        ((), ""),
+        (("kl",), ""),
+        (("log_gamma",), "-2.50 after epoch 2"),
+        (("log_gamma", "kl"), "-2.50 after epoch 2"),
+        (("kl", "log_gamma"), "-2.50 after epoch 2"),
+    ],
+)
+def test_a_panel_says_how_gamma_ends_whatever_else_it_shows(names, end):
+    values = {"kl": [3.0, 2.0, 1.0], "log_gamma": [0.0, -2.5]}
+    axes = figures._figure((2, 2)).subplots()
+    figures._draw(axes, values, {name: (name, figures.BLUE) for name in names})
+    assert len(axes.lines) == len(names)
+    assert axes.get_title(loc="right") == end
+
+
 @pytest.mark.parametrize("history", [{}, {"first": {}}, {"first": {"loss": []}}])
 def test_curves_of_nothing_are_refused(tmp_path, history):
     with pytest.raises(ValueError, match="expected history"):

@@ -120,6 +120,32 @@ def test_html_carries_the_pictures(written):
     assert all(a["alt"] == "Test images" for a in images)
 
 
+def test_html_links_to_the_pictures_of_later_trials(tmp_path):
+    """The page of --trials 10 would be ten times as large, and is written after every run."""
+    runs = []
+    for number, (model, trial) in enumerate([("a", 0), ("a", 1), ("b", 3), ("a", 2), ("b", 4)]):
+        image = np.full((1, 2, 2), 40 * number, np.uint8)
+        run = {
+            "dataset": "mnist",
+            "title": f"{model}, trial {trial}",
+            "settings": {"model": model, "trial": trial, "seed": 1_000_003 * trial, "epochs": 2},
+            "figures": {
+                "real": figures.image_grid(image, tmp_path / f"a run {number}" / "real.png"),
+                "gone": tmp_path / f"gone {number}",
+            },
+        }
+        runs.append(run)
+    runs.append({**runs[0], "settings": {**runs[0]["settings"], "epochs": 3}})
+    runs += [{"dataset": "mnist", "title": "t", "figures": runs[1]["figures"]}] * 2  # no settings
+    page = Page(write_report(tmp_path, [], runs, "x", "lite")[1].read_text())
+    carried = [base64.b64decode(a["src"].split(",")[1]) for a in page.all("img") if "src" in a]
+    assert carried == [runs[i]["figures"]["real"].read_bytes() for i in (0, 2, 5, 6, 7)]
+    links = [unquote(a["href"]) for a in page.all("a") if a["href"].endswith(".png")]
+    assert links == [f"a run {number}/real.png" for number in (1, 3, 4)]
+    for number in range(5):
+        assert f"gone: missing, expected at gone {number}" in page.text
+
+
 @pytest.mark.parametrize("which", ["markdown", "html"])
 def test_both_tell_what_was_run(written, which):
     _, markdown, text = written
@@ -144,6 +170,35 @@ def test_both_tell_what_was_run(written, which):
         assert expected in shown, expected
     assert "cannot be compared" not in shown
     assert "No scores yet" not in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "header", "unit"),
+    [
+        ("two-stage", "| KL | Reconstruction | log gamma |", "in nats per example"),
+        ("vae-cross-entropy", "| KL | Reconstruction |", "in nats per example"),
+        (
+            "wae-mmd",
+            "| MMD penalty | Weighted squared error |",
+            "in arbitrary units per example",
+        ),
+    ],
+)
+def test_the_last_epoch_is_named_by_what_the_model_minimises(tmp_path, model, header, unit):
+    first = {"loss": [3.0], "kl": [1.0], "reconstruction": [2.0], "log_gamma": [0.0]}
+    run = {
+        "dataset": "mnist",
+        "title": "made up",
+        "settings": {"model": model},
+        "history": {"first": first, "second": {}},
+    }
+    markdown, page = write_report(tmp_path, [], [run], "x", "lite")
+    (line,) = (row for row in markdown.read_text().splitlines() if row.startswith("| Stage"))
+    assert line == f"| Stage | Epochs | Loss {header}"
+    assert f"Mean over the last epoch, {unit}." in markdown.read_text()
+    text = Page(page.read_text()).text
+    assert line.replace("| ", "").replace(" |", "").replace(" ", "") in text.replace(" ", "")
+    assert unit in text
 
 
 def test_the_summary_counts_a_training_once(tmp_path):

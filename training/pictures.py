@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,8 @@ ALL_METHODS_FIGURE = "every method from the same noise"  # its caption too
 PAIRS = 30  # images in a grid of reconstructions
 GAMMA_CURVES = ("log_gamma", "rmse")
 OPTIMAL_GAMMA_FIGURE = "learned_and_optimal_gamma"  # its caption too
+
+_drawn: dict[Path, str] = {}  # by this process: a picture -> the digest of what it shows
 
 
 def draw_figures(
@@ -54,7 +59,7 @@ def draw_figures(
         pairs, model.reconstruct(pairs, seed=seed), out / "reconstructions.png"
     )
     history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
-    paths["curves"] = figures.curves(history, out / "curves.png")
+    paths["curves"] = figures.curves(history, out / "curves.png", settings.model)
     return {name: Path(path).name for name, path in paths.items()}
 
 
@@ -104,7 +109,7 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
             continue
         shown = {"Test images": real} | {paper.method_name(m): rows[m] for m in order}
         path = out / "figures" / f"methods-{dataset}-{network}.png"
-        figures.method_rows(shown, path)
+        _draw_once(figures.method_rows, shown, path)
         entries.append(
             {
                 "dataset": dataset,
@@ -141,4 +146,17 @@ def add_gamma_curves(runs: list[dict]) -> None:
                 }
                 run = by_row[place]
                 path = Path(run["folder"]) / "figures" / f"{figure}.png"
-                run["figures"][figure] = str(figures.gamma_curves(curves, path))
+                _draw_once(figures.gamma_curves, curves, path)
+                run["figures"][figure] = str(path)
+
+
+def _draw_once(draw: Callable, shown: dict, path: Path) -> None:
+    """``draw(shown, path)``, unless this process has: a report is made again after every run.
+
+    What is shown decides, not the times of files, which folders bring along from where they were
+    copied. A new process draws anew, so that today's code has drawn what today's report shows.
+    """
+    digest = hashlib.sha256(pickle.dumps(shown)).hexdigest()
+    if _drawn.get(path) != digest or not path.exists():
+        draw(shown, path)
+        _drawn[path] = digest
