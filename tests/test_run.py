@@ -22,9 +22,9 @@ from tests import small
 from training import folder as training_folder
 from training import pictures, records, run, shards
 from training import scores as run_scores
-from training.failures import TrainingDiverged
+from training.failures import OutOfMemory, TrainingDiverged
 from training.folder import keep_stage, load_images
-from training.plan import make_plan
+from training.plan import check_output, make_plan
 from training.samples import sampling_seed, weights_digest
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -171,8 +171,10 @@ def test_without_its_second_stage_a_run_gives_the_first_ones_rows(out, monkeypat
 def test_a_copied_run_is_named(out):
     name = "mnist-infogan-two-stage-trial0"
     shutil.copytree(out / name, out / f"{name}.bak")
-    with pytest.raises(UserError, match=rf"{name} and .*{name}\.bak hold the same run"):
-        run.run_plan(tiny_plan(out, ["mnist"]), random_network())
+    plan = tiny_plan(out, ["mnist"])
+    for refused in (lambda: run.run_plan(plan, random_network()), lambda: check_output(plan)):
+        with pytest.raises(UserError, match=rf"{name} and .*{name}\.bak hold the same run"):
+            refused()
 
 
 def test_other_images_are_refused_and_nothing_changes(out, monkeypatch):
@@ -183,6 +185,50 @@ def test_other_images_are_refused_and_nothing_changes(out, monkeypatch):
     with pytest.raises(UserError, match=r"a run on other train and test images than .* --data-dir"):
         run.run_plan(plan, random_network())
     assert records_file.read_bytes() == before
+
+
+def test_a_note_about_other_images_is_refused_and_nothing_changes(out, monkeypatch):
+    plan = tiny_plan(out, ["mnist"], data_notes={"mnist": "other images"})
+    records_file = plan.folder(plan.runs[0]) / "records.json"
+    before = records_file.read_bytes()
+    monkeypatch.setattr(run, "load_images", lambda *args: load_crops(*args)[::-1])
+    with pytest.raises(UserError, match=r"a run on other train and test images"):
+        run.run_plan(plan, random_network())
+    assert records_file.read_bytes() == before
+
+
+def test_where_it_was_trained_is_what_holds_after_training(out, monkeypatch):
+    plan = tiny_plan(out, ["mnist"], extras=True)
+    folder = plan.folder(plan.runs[0])
+    (folder / run.TRAINED_ON_FILE).write_text('{"backend": "jax", "stages": ["first"]}')
+    train = run.train
+
+    def again(settings, images, folder, **options):
+        (folder / run.TRAINED_ON_FILE).unlink()  # as for a first stage that was removed
+        return train(settings, images, folder, **options)
+
+    monkeypatch.setattr(run, "train", again)
+    found = run.execute(plan, plan.runs[0], random_network())
+    assert any(r["method"].endswith("-renormalised") for r in found)
+    assert not any("trained_on" in r for r in found)
+
+
+def test_too_little_memory_for_scoring_leaves_the_other_runs(out, monkeypatch):
+    distances = run.distances
+
+    def too_large(real, fake, extractor, title):
+        if title.startswith("mnist"):
+            raise MemoryError
+        return distances(real, fake, extractor, title)
+
+    monkeypatch.setattr(run, "distances", too_large)
+    plan = tiny_plan(out, extras=True)
+    with pytest.raises(OutOfMemory, match="scoring mnist-infogan-two-stage-trial0"):
+        run.run_plan(plan, random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert {r["dataset"] for r in records} == {"mnist", "fashion_mnist"}
+    assert (plan.folder(plan.runs[0]) / run.FEATURES_FOLDER).exists()  # for the next time
+    assert not (plan.folder(plan.runs[1]) / run.FEATURES_FOLDER).exists()
 
 
 def test_a_damaged_model_is_named(out):

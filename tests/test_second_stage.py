@@ -12,7 +12,7 @@ from keras import ops
 import models
 from evaluate import PROTOCOLS, random_network
 from experiments.errors import UserError
-from experiments.files import write_atomically, write_json
+from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
 from training import run
@@ -200,6 +200,23 @@ def test_an_ablation_takes_the_first_stage_that_its_run_has_now(tmp_path):
     assert not second.exists()
     (source / "model" / "first.keras").unlink()
     run.share_first_stage(made, made.runs[1])  # its own copy will do
+
+
+def test_what_is_said_of_where_it_was_trained_goes_with_the_first_stage(tmp_path):
+    made = plan(tmp_path, ["two-stage-no-skip"])
+    source, folder = (made.folder(s) for s in made.runs)
+    said = source / run.TRAINED_ON_FILE
+
+    def share(first: bytes):
+        for name, content in (("model/first.keras", first), ("history-first.csv", b"epoch")):
+            write_atomically(source / name, content)
+        run.share_first_stage(made, made.runs[1])
+        return read_json(folder / run.TRAINED_ON_FILE)
+
+    write_json(said, {"backend": "jax", "stages": ["first", "second"]})
+    assert share(b"one") == {"backend": "jax", "stages": ["first"]}
+    said.unlink()  # trained again, by the command
+    assert share(b"another") is None
 
 
 def test_a_fixed_z_is_drawn_again_alike_when_a_run_is_loaded(tmp_path):

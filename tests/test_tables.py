@@ -324,7 +324,7 @@ def test_table_2_stands_apart_from_table_1():
         ("VAE, quoted [1]", "63", ""),
         ("WAE-GAN, quoted [2]", "42", ""),
         ("WAE-MMD", "55", ""),
-        ("2-Stage VAE", "34", "35.0"),
+        ("2-Stage VAE [3]", "34", "35.0"),
     ]
     assert list(tables.all_tables(records, ["celeba140"])) == list(built)[2:]
     assert list(tables.all_tables(records, ["mnist"])) == list(built)[:2]
