@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import reproduce_paper
 from tests.conftest import ROOT
@@ -167,7 +168,10 @@ def test_python_runs(path, monkeypatch, tmp_path):
         return
     few = use_tiny_scale(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    names = {"test_images": few, "generated_images": few[::-1]}  # of the reader's own
+    (tmp_path / "pictures").mkdir()  # of the reader's own
+    for number, image in enumerate(few):
+        Image.fromarray(image[..., 0]).save(tmp_path / "pictures" / f"{number}.png")
+    names = {}
     for block in blocks:
         exec(compile(block.text, name_of(block), "exec"), names)
 
@@ -178,7 +182,7 @@ def use_tiny_scale(monkeypatch) -> np.ndarray:
     import evaluate
     from models.two_stage import TwoStageVAE
 
-    load, fit = data.load, TwoStageVAE.fit
+    load, fit, sample = data.load, TwoStageVAE.fit, TwoStageVAE.sample
 
     def few(name, split="train", data_dir=None, progress=None):
         data.spec(name)
@@ -189,6 +193,8 @@ def use_tiny_scale(monkeypatch) -> np.ndarray:
 
     monkeypatch.setattr(data, "load", few)
     monkeypatch.setattr(TwoStageVAE, "fit", short)
+    monkeypatch.setattr(TwoStageVAE, "sample", lambda self, n, **o: sample(self, min(n, 64), **o))
+    monkeypatch.setattr(evaluate, "load_inception", evaluate.random_network)
     monkeypatch.setattr(evaluate, "inception_features", evaluate.random_network())
     return few("fashion_mnist")
 
