@@ -165,8 +165,8 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--inception",
         metavar="DIR",
-        help="local SavedModel with a pool_3 output (default: $TWO_STAGE_VAE_INCEPTION, or "
-        "TF-GAN's network from TensorFlow Hub)",
+        help="local SavedModel with a pool_3 output (default: "
+        f"${environment.INCEPTION_VARIABLE}, or TF-GAN's network from TensorFlow Hub)",
     )
     where.add_argument(
         "--features",
@@ -238,7 +238,7 @@ def _data_notes(pairs: list[str]) -> dict[str, str]:
 def _features(options: argparse.Namespace) -> str:
     if options.features != "auto":
         return options.features
-    local = options.inception or os.environ.get("TWO_STAGE_VAE_INCEPTION")
+    local = options.inception or os.environ.get(environment.INCEPTION_VARIABLE)
     return "random" if options.preset == "quick" and not local else "inception"
 
 

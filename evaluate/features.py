@@ -18,7 +18,7 @@ import numpy as np
 
 from evaluate import tfgan
 from evaluate.protocols import resize_tf1, to_rgb
-from experiments.environment import user_path
+from experiments.environment import INCEPTION_VARIABLE, user_path
 from experiments.errors import UserError
 from experiments.paper import OFFICIAL_FEATURES
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Network = Callable[[tf.Tensor], tf.Tensor]
 
 RANDOM_NAME = "random-conv"
-INCEPTION_VARIABLE = "TWO_STAGE_VAE_INCEPTION"
 INCEPTION_OUTPUT = "pool_3"
 INCEPTION_DIM = 2048
 WHERE_TO_GET_IT = (

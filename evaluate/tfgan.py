@@ -28,14 +28,13 @@ import numpy as np
 from packaging.version import parse
 
 from evaluate.checks import as_feature_pair
-from experiments.environment import cache_dir
+from experiments.environment import HUB_CACHE_VARIABLE, INCEPTION_VARIABLE, cache_dir
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PACKAGE = "tensorflow_gan"
-HUB_CACHE_VARIABLE = "TFHUB_CACHE_DIR"
 ROOTS = (PACKAGE, f"{PACKAGE}.python")
 
 
@@ -116,7 +115,7 @@ def inception() -> tuple[Callable[[tf.Tensor], tf.Tensor], Path]:
         raise UserError(
             f"TF-GAN's Inception network could not be had from {handle} ({reason}): go online, or "
             "download it elsewhere, unpack it and name its folder with --inception DIR (or in the "
-            "environment variable TWO_STAGE_VAE_INCEPTION). If an earlier download is damaged, "
+            f"environment variable {INCEPTION_VARIABLE}). If an earlier download is damaged, "
             f"remove {os.environ[HUB_CACHE_VARIABLE]}"
         ) from error
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from experiments.errors import UserError
 
 CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
+INCEPTION_VARIABLE = "TWO_STAGE_VAE_INCEPTION"  # the folder of a local scoring network
+HUB_CACHE_VARIABLE = "TFHUB_CACHE_DIR"
 DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from experiments.errors import UserError
 from experiments.paper import ABLATIONS, BEYOND
+from experiments.paper import DATASETS as TABLE1_NAMES
 from experiments.settings import GAMMAS, SECOND_STAGE_ABLATIONS, RunSettings
 
 PRESETS = ("quick", "lite", "paper")
@@ -25,11 +26,11 @@ METHODS = (  # in the order of the paper's Table 1, then the ablation
     "two-stage-joint",
     "two-stage-joint-merged",
 )
-DEFAULT_METHODS = ("vae-learned-gamma", "two-stage")
+DEFAULT_METHODS = GAMMAS["learned"]
 ROW_ORDER = (*METHODS, *BEYOND, *SECOND_STAGE_ABLATIONS)  # of records and runs
 
 # Which data sets and methods each of the paper's tables is made of.
-TABLE1_DATASETS = ("mnist", "fashion_mnist", "cifar10", "celeba")
+TABLE1_DATASETS = tuple(TABLE1_NAMES)
 TABLE1_METHODS = tuple(m for m in METHODS if m not in ABLATIONS)
 TABLES = {
     "1": (TABLE1_DATASETS, TABLE1_METHODS),

@@ -20,9 +20,10 @@ from training.callbacks import History
 from training.layout import (
     EXPORT_FOLDER,
     IMAGES_FILE,
-    MODEL_FOLDER,
     SETTINGS_FILE,
+    checkpoints,
     jax_state,
+    model_file,
 )
 from training.progress import with_progress
 
@@ -119,14 +120,14 @@ def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
     if name == "first":
         forget_second_stage(folder)
     shutil.rmtree(folder / EXPORT_FOLDER, ignore_errors=True)
-    models.save(stage, folder / MODEL_FOLDER / f"{name}.keras")
+    models.save(stage, model_file(folder, name))
 
 
 def forget_second_stage(folder: Path) -> None:
     """Removes a second stage, finished or in training."""
-    (folder / MODEL_FOLDER / "second.keras").unlink(missing_ok=True)
+    model_file(folder, "second").unlink(missing_ok=True)
     (folder / jax_state("second")).unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints-second", ignore_errors=True)
+    shutil.rmtree(checkpoints(folder, "second"), ignore_errors=True)
 
 
 def histories(folder: Path) -> dict[str, History]:
@@ -136,7 +137,7 @@ def histories(folder: Path) -> dict[str, History]:
 
 def has_checkpoint(folder: Path, stage: str) -> bool:
     """Whether the folder holds a stage in training on TensorFlow."""
-    return any((folder / f"checkpoints-{stage}").glob("*.index"))
+    return any(checkpoints(folder, stage).glob("*.index"))
 
 
 def epochs_left(settings: RunSettings, folder: Path) -> tuple[int, int]:
@@ -145,7 +146,7 @@ def epochs_left(settings: RunSettings, folder: Path) -> tuple[int, int]:
     done = histories(folder)
     for stage, epochs in zip(STAGES, (settings.epochs, settings.second_epochs), strict=True):
         begun = (folder / jax_state(stage)).exists() or has_checkpoint(folder, stage)
-        if (folder / MODEL_FOLDER / f"{stage}.keras").exists():
+        if model_file(folder, stage).exists():
             epochs = 0
         elif begun:
             epochs = max(0, epochs - len(done[stage].rows))

@@ -1,5 +1,7 @@
 """Names of the files in an output folder and in a run's folder."""
 
+from pathlib import Path
+
 RESULTS_FILE = "results.json"
 COMMAND_FILE = "command.txt"  # what a shard's whole plan was started with
 
@@ -10,6 +12,16 @@ MODEL_FOLDER = "model"
 EXPORT_FOLDER = "saved_model"
 RECORDS_FILE = "records.json"
 FIGURES_FILE = "figures.json"
+
+
+def model_file(folder: Path, stage: str) -> Path:
+    """A finished stage in a run's folder; :class:`models.TwoStageVAE` saves under these names."""
+    return Path(folder) / MODEL_FOLDER / f"{stage}.keras"
+
+
+def checkpoints(folder: Path, stage: str) -> Path:
+    """The checkpoints of a stage in training on TensorFlow."""
+    return Path(folder) / f"checkpoints-{stage}"
 
 
 def jax_state(stage: str) -> str:

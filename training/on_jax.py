@@ -54,7 +54,7 @@ from training.folder import (
     load_stage,
     train_stages,
 )
-from training.layout import MODEL_FOLDER, SETTINGS_FILE, TRAINED_ON_FILE, jax_state
+from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
 
 STACK_BYTES = 128 * 2**20  # of a stack of batches: two are on the device at a time
 SAVE_SECONDS = 60.0
@@ -216,13 +216,13 @@ def train(
     common = {"save_seconds": save_seconds, "deadline": deadline}
 
     def trained(name, vae, array, **arguments):
-        saved = folder / MODEL_FOLDER / f"{name}.keras"
+        saved = model_file(folder, name)
         if saved.exists():
             vae = load_stage(saved)
         else:
             if has_checkpoint(folder, name):
                 raise UserError(
-                    f"{folder / f'checkpoints-{name}'} holds a training on TensorFlow that is not "
+                    f"{checkpoints(folder, name)} holds a training on TensorFlow that is not "
                     "finished: go on with it by reproduce_paper.py, or remove it to train this "
                     "stage here from its start."
                 )

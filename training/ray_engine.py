@@ -24,7 +24,11 @@ from training.plan import Plan, check_room, load_extractor
 RETRIES = 3  # of a run whose worker or node is lost
 LOG_FILE = "log.txt"
 ROOT = Path(__file__).resolve().parent.parent
-HANDED_ON = ("TWO_STAGE_VAE_CACHE", "TWO_STAGE_VAE_INCEPTION", "TFHUB_CACHE_DIR")
+HANDED_ON = (
+    environment.CACHE_VARIABLE,
+    environment.INCEPTION_VARIABLE,
+    environment.HUB_CACHE_VARIABLE,
+)
 
 
 def _ray():

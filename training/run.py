@@ -32,9 +32,9 @@ from training.folder import (
 from training.layout import (
     EXPORT_FOLDER,
     FIGURES_FILE,
-    MODEL_FOLDER,
     RECORDS_FILE,
     TRAINED_ON_FILE,
+    model_file,
 )
 from training.pictures import draw_figures
 from training.plan import Plan
@@ -50,7 +50,7 @@ from training.scores import (
 )
 from training.train import train
 
-FIRST_MODEL = Path(MODEL_FOLDER) / "first.keras"
+FIRST_MODEL = model_file(Path(), "first")
 EXPORT = Path(EXPORT_FOLDER) / "1"
 
 

@@ -23,6 +23,7 @@ from training.samples import sample, sampling_seed, weights_digest
 
 NEIGHBOURS_FILE = "neighbours.json"
 FEATURES_FOLDER = "features"  # of a run's generated images, until it is scored
+RESIZE = "tf1-bilinear"  # of evaluate.protocols.resize_tf1, in the keys of kept features
 PIECE = 512  # images between two times that features are stored
 COPIES = 256  # samples of each method, and test images, whose nearest training image is sought
 
@@ -90,7 +91,7 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
         "jpeg": settings.jpeg,
         "n": n,
         "selection_seed": data.REAL_SEED,
-        "resize": "tf1-bilinear",
+        "resize": RESIZE,
         "extractor": extractor.name,
         "fingerprint": extractor.fingerprint,
     }
@@ -121,7 +122,7 @@ def fake_features(
         "n": settings.n_fake,
         "seed": sampling_seed(settings),
         "protocol": protocol,
-        "resize": "tf1-bilinear",
+        "resize": RESIZE,
         "extractor": extractor.name,
         "fingerprint": extractor.fingerprint,
     }

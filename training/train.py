@@ -26,7 +26,7 @@ from training.folder import (
     load_stage,
     train_stages,
 )
-from training.layout import MODEL_FOLDER, SETTINGS_FILE, TRAINED_ON_FILE, jax_state
+from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -162,8 +162,7 @@ def train(
     history = histories(distribution.own_folder(folder, strategy))
 
     def trained(name, vae, array, **arguments):
-        saved = folder / MODEL_FOLDER / f"{name}.keras"
-        checkpoint_folder = folder / f"checkpoints-{name}"
+        saved, checkpoint_folder = model_file(folder, name), checkpoints(folder, name)
         if saved.exists():
             if chief:
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)  # killed before it could
