@@ -17,6 +17,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from data.cache import make_folder, write_error, writing
+from data.lock import alone
 from data.progress import Progress, progress_bar
 from data.registry import Remote
 from experiments.errors import UserError
@@ -39,29 +40,38 @@ def fetch(
     An interrupted download is kept as ``<name>.part`` and continued by the next call. The file gets
     its name only when its SHA-256 is right; ``<name>.sha256`` beside it then says that it came from
     here. Raises UserError, saying what to fetch by hand and where to put it, if that fails;
-    ``also`` names further files that are then needed from the same place.
+    ``also`` names further files that are then needed from the same place. Of processes that want
+    the file at once one downloads it, and the others wait for it.
     """
     make_folder(folder)
     path = folder / remote.name
-    part = folder / f"{remote.name}.part"
-    _check_room(remote, part)
+    lock = folder / f"{remote.name}.lock"
     try:
-        failures = (
-            _from_drive(remote, part) if remote.drive_id else _from_mirrors(remote, part, progress)
-        )
-        if failures:
-            raise UserError(
-                f"cannot download {remote.name} ({'; '.join(failures)}): fetch it by hand from "
-                f"{remote.origin} and put it at {path}"
-                + (f" (and {', '.join(also)} likewise)" if also else "")
-            )
-        # The record first: a file without one counts as someone else's.
-        with writing(_record(path)) as file:
-            file.write(f"{remote.sha256}  {remote.name}\n".encode())
-        part.replace(path)
+        with alone(lock, f"Another process is downloading {path}: waiting for it"):
+            if not fetched_here(path, remote):  # by the process that was waited for
+                _fetch(remote, path, progress, also)
     except OSError as error:
         raise write_error(path, error) from error
     return path
+
+
+def _fetch(remote: Remote, path: Path, progress: Progress | None, also: tuple[str, ...]) -> None:
+    """``fetch`` by the one process that has the lock. Raises OSError for what is local."""
+    part = path.with_name(f"{path.name}.part")
+    _check_room(remote, part)
+    failures = (
+        _from_drive(remote, part) if remote.drive_id else _from_mirrors(remote, part, progress)
+    )
+    if failures:
+        raise UserError(
+            f"cannot download {remote.name} ({'; '.join(failures)}): fetch it by hand from "
+            f"{remote.origin} and put it at {path}"
+            + (f" (and {', '.join(also)} likewise)" if also else "")
+        )
+    # The record first: a file without one counts as someone else's.
+    with writing(_record(path)) as file:
+        file.write(f"{remote.sha256}  {remote.name}\n".encode())
+    part.replace(path)
 
 
 def fetched_here(path: Path, remote: Remote) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import errno
 import hashlib
 import http.server
+import os
 import sys
 import threading
+import time
 import types
 
 import pytest
 
-from data import download
+from data import download, lock
 from data.registry import Remote
 from experiments.errors import UserError
 
@@ -29,6 +33,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.stop_after = None  # bytes sent before each of the next connections breaks
         self.breaks = 0  # how many connections break
         self.requests = []  # the Range header of every request
+        self.gate = None  # an event that answers wait for
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def url(self, path="file"):
@@ -39,6 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         server, wanted = self.server, self.headers.get("Range")
         server.requests.append(wanted)
+        if server.gate:
+            server.gate.wait(10)
         if server.status:
             self.send_error(server.status)
             return
@@ -230,6 +237,69 @@ def test_folder_that_cannot_be_made(tmp_path, server):
 def test_the_bar_is_drawn_without_a_callback(tmp_path, server, capsys):
     download.fetch(remote(server.url()), tmp_path)
     assert "file.bin: 100%" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def at_once(n, function):
+    """The results of ``n`` threads, which stand for processes: each opens the lock's file anew."""
+    with concurrent.futures.ThreadPoolExecutor(n) as pool:
+        return [f.result() for f in [pool.submit(function) for _ in range(n)]]
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+def test_of_several_at_once_one_downloads(tmp_path, server, monkeypatch):
+    said, server.gate = [], threading.Event()
+
+    def say(text, **_):
+        said.append(text)
+        if len(said) == 2:
+            server.gate.set()  # the first download ends once the two others wait for it
+
+    monkeypatch.setattr(lock, "print", say, raising=False)
+    found = at_once(3, lambda: fetch(remote(server.url()), tmp_path)[0].read_bytes())
+    assert found == [CONTENT] * 3
+    assert server.requests == [None]
+    path = tmp_path / "file.bin"
+    assert said == [f"Another process is downloading {path}: waiting for it"] * 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.bin", "file.bin.sha256"]
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+def test_what_a_killed_process_left_is_no_lock(tmp_path, server):
+    (tmp_path / "file.bin.lock").touch()
+    assert fetch(remote(server.url()), tmp_path)[0].read_bytes() == CONTENT
+    assert not (tmp_path / "file.bin.lock").exists()
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+def test_no_two_hold_a_lock(tmp_path):
+    """Though each holder removes the file that the others wait for."""
+    inside, most = [], []
+
+    def enter():
+        for _ in range(50):
+            with lock.alone(tmp_path / "lock", "waiting"):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(1e-4)
+                inside.pop()
+
+    at_once(4, enter)
+    assert most == [1] * 200
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_where_there_are_no_locks(tmp_path, server, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    if lock.fcntl is not None:
+        monkeypatch.setattr(lock.fcntl, "flock", unknown)
+        assert fetch(remote(server.url()), tmp_path / "a")[0].read_bytes() == CONTENT
+    monkeypatch.setattr(lock, "fcntl", None)  # Windows
+    assert fetch(remote(server.url()), tmp_path / "b")[0].read_bytes() == CONTENT
 
 
 # ---------------------------------------------------------------- Google Drive, without it
