@@ -7,12 +7,11 @@ import errno
 import hashlib
 import http.client
 import shutil
-import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -30,6 +29,10 @@ BLOCK = 1 << 18  # bytes read at a time
 
 class _Failed(Exception):
     """An address gave up; the next one may do."""
+
+
+class _Ended(Exception):
+    """A connection failed or broke off; another one may do."""
 
 
 def fetch(
@@ -125,15 +128,8 @@ def _download(url: str, remote: Remote, part: Path, progress: Progress | None) -
                     advance(-start)
                 elif error.code < 500:
                     raise _Failed(reason) from error
-            except urllib.error.URLError as error:
-                reason = str(error.reason)
-            except (
-                http.client.HTTPException,
-                ConnectionError,
-                TimeoutError,
-                ssl.SSLError,
-            ) as error:
-                reason = str(error) or type(error).__name__
+            except _Ended as error:
+                reason = str(error)
             if _size(part) <= start:
                 failed += 1
                 if failed == ATTEMPTS:
@@ -146,7 +142,9 @@ def _receive(url: str, start: int, size: int, part: Path, advance: Callable[[int
     request = urllib.request.Request(url, headers={"User-Agent": "two-stage-vae"})
     if start:
         request.add_header("Range", f"bytes={start}-")
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    with _connection():
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    with response:
         continues = response.status == HTTPStatus.PARTIAL_CONTENT
         if continues and not response.headers.get("Content-Range", "").startswith(
             f"bytes {start}-"
@@ -156,10 +154,31 @@ def _receive(url: str, start: int, size: int, part: Path, advance: Callable[[int
             advance(-start)
             start = 0
         with open(part, "ab" if continues else "wb") as file:
-            while start <= size and (block := response.read(BLOCK)):
+            while start <= size and (block := _read(response)):
                 file.write(block)
                 start += len(block)
                 advance(len(block))
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    with _connection():
+        return response.read(BLOCK)
+
+
+@contextlib.contextmanager
+def _connection() -> Iterator[None]:
+    """Raises _Ended for the network's errors, some of which are plain OSErrors like the disk's.
+
+    An HTTPError passes: it is an answer.
+    """
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
+    except urllib.error.URLError as error:
+        raise _Ended(str(error.reason)) from error
+    except (http.client.HTTPException, OSError) as error:
+        raise _Ended(str(error) or type(error).__name__) from error
 
 
 def _from_drive(remote: Remote, part: Path) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import concurrent.futures
 import errno
 import hashlib
+import http.client
 import http.server
+import io
 import os
 import sys
 import threading
@@ -199,6 +201,55 @@ def test_the_next_mirror_goes_on_where_the_first_stopped(tmp_path, server):
     assert server.requests == ["bytes=50000-"]
 
 
+def broken_network(monkeypatch, method, errors):
+    """Has an HTTP connection's ``method`` raise the errors in turn, None for a call that succeeds.
+
+    EHOSTUNREACH has no class of its own: it is an OSError as a full disk's is.
+    """
+    original, errors = getattr(*method), iter(errors)
+
+    def call(*arguments):
+        if number := next(errors, None):
+            raise OSError(number, os.strerror(number))
+        return original(*arguments)
+
+    monkeypatch.setattr(*method, call)
+
+
+READ = (http.client.HTTPResponse, "read")
+ANSWER = (http.client.HTTPConnection, "getresponse")
+
+
+@pytest.mark.parametrize(
+    ("method", "errors", "requests"),
+    [
+        (READ, [None, errno.EHOSTUNREACH], [None, "bytes=40000-"]),
+        (READ, [errno.ENETUNREACH, None], [None, None]),
+        (ANSWER, [errno.EHOSTUNREACH], [None, None]),
+    ],
+)
+def test_a_network_that_goes_away_is_a_broken_connection(
+    tmp_path, server, monkeypatch, method, errors, requests
+):
+    monkeypatch.setattr(download, "BLOCK", 40_000)
+    broken_network(monkeypatch, method, errors)
+    path, _ = fetch(remote(server.url()), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert server.requests == requests
+
+
+def test_a_network_that_stays_away_leads_to_the_next_mirror(tmp_path, server, monkeypatch):
+    broken_network(monkeypatch, READ, [errno.EHOSTUNREACH] * download.ATTEMPTS)
+    path, _ = fetch(remote(server.url(), server.url()), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert len(server.requests) == download.ATTEMPTS + 1
+    path.unlink()
+    broken_network(monkeypatch, READ, [errno.EHOSTUNREACH] * download.ATTEMPTS)
+    reason = os.strerror(errno.EHOSTUNREACH)
+    with pytest.raises(UserError, match=rf"cannot download file\.bin .*{reason}.* by hand"):
+        fetch(remote(server.url()), tmp_path)
+
+
 def test_no_connection(tmp_path, server):
     url = server.url()
     server.shutdown()
@@ -220,12 +271,14 @@ def test_full_disk_beforehand(tmp_path, server, monkeypatch):
 
 
 def test_full_disk_on_the_way(tmp_path, server, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(download, "_receive", full)
+    monkeypatch.setattr(download, "open", lambda *_: Full(), raising=False)
     with pytest.raises(UserError, match=r"cannot write .*file\.bin: no space left"):
         fetch(remote(server.url()), tmp_path)
+    assert server.requests == [None]  # no other connection would help
 
 
 def test_folder_that_cannot_be_made(tmp_path, server):
