@@ -1,46 +1,49 @@
-"""Small files, written whole or not at all."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import tempfile
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 ABANDONED = 24 * 3600.0  # seconds after which no process is still writing a temporary file
-LARGE = 1 << 20
 
 
-def write_atomically(path: str | os.PathLike, content: str | bytes) -> Path:
-    """Write a file whole or not at all, making its folder if needed; text is UTF-8.
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A binary file that appears as ``path`` only once it is whole; its folder is made if needed.
 
     Raises:
-        OSError: naming a file, if it can't be written.
+        OSError: naming a file, if it can't be written; nothing is left of it then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    if len(data) > LARGE:
-        sweep(path.parent, f".{path.name}.*")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    sweep(path.parent, f".{path.name}.*.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with open(temporary, "xb") as file:  # unlike tempfile's, with the user's umask
+            yield file
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave the new name with no content
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None and error.filename is None:  # a full disk's names no file
             error.filename = str(path)
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):  # it is there only if something went wrong
-            os.unlink(temporary)
-    return path
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
+
+
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> Path:
+    """Write a file as ``writing`` does, text as UTF-8, and return its path."""
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return Path(path)
 
 
 def sync(path: str | os.PathLike) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -51,14 +52,26 @@ def test_ctrl_c_after_the_file_has_its_name_stays_ctrl_c(tmp_path, monkeypatch):
 
 
 def test_what_killed_processes_left_is_swept(tmp_path):
-    old, fresh, other = (tmp_path / n for n in (".a.npz.1", ".a.npz.2", ".b.npz.3"))
-    for path in (old, fresh, other):
-        path.touch()
+    names = (".a.npz.1.tmp", ".a.npz.2.tmp", ".b.npz.3.tmp", ".a.npz.swp")
+    old, fresh, *others = (tmp_path / name for name in names)
     before = time.time() - 2 * files.ABANDONED
-    for path in (old, other):
-        os.utime(path, (before, before))
-    files.write_atomically(tmp_path / "a.npz", bytes(files.LARGE + 1))
-    assert {p.name for p in tmp_path.iterdir()} == {"a.npz", ".a.npz.2", ".b.npz.3"}
+    for path in (old, fresh, *others):
+        path.touch()
+        if path != fresh:
+            os.utime(path, (before, before))
+    files.write_atomically(tmp_path / "a.npz", b"new")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.npz", fresh, *others}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_is_the_users_choice(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = files.write_atomically(tmp_path / "a.txt", "new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_json_round_trip_and_damage(tmp_path):
