@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from experiments.errors import UserError
+
 ABANDONED = 24 * 3600.0  # seconds after which no process is still writing a temporary file
 
 
@@ -66,8 +68,17 @@ def write_json(path: str | os.PathLike, content: Any) -> Path:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """What write_json wrote; None where there is no such file or it is not JSON."""
+    """What write_json wrote; None where there is no such file.
+
+    Raises:
+        UserError: for a file that is not JSON. Taken for a missing one it would be overwritten.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except FileNotFoundError:
         return None
+    except ValueError as error:  # of JSON or of UTF-8
+        raise UserError(
+            f"{path} is damaged, it is not JSON ({error}): restore it from a copy, or remove it to "
+            "do without what it held."
+        ) from error

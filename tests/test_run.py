@@ -17,6 +17,7 @@ from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
 from experiments.errors import UserError
+from experiments.files import write_atomically
 from models.vae import standard_normal
 from tests import small
 from training import folder as training_folder
@@ -25,6 +26,7 @@ from training import scores as run_scores
 from training.failures import OutOfMemory, TrainingDiverged
 from training.folder import keep_stage, load_images
 from training.plan import check_output, make_plan
+from training.results import write_results
 from training.samples import sampling_seed, weights_digest
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -229,6 +231,24 @@ def test_too_little_memory_for_scoring_leaves_the_other_runs(out, monkeypatch):
     assert {r["dataset"] for r in records} == {"mnist", "fashion_mnist"}
     assert (plan.folder(plan.runs[0]) / run.FEATURES_FOLDER).exists()  # for the next time
     assert not (plan.folder(plan.runs[1]) / run.FEATURES_FOLDER).exists()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "records.json", "figures.json"])
+def test_a_damaged_file_is_named_before_anything_is_trained(tmp_path, name):
+    plan = tiny_plan(tmp_path, ["mnist"])
+    path = plan.folder(plan.runs[0]) / name
+    write_atomically(path, '{"half": ')
+    with pytest.raises(UserError, match=rf"{path} is damaged"):
+        check_output(plan)
+
+
+def test_a_run_with_damaged_records_does_not_vanish(tmp_path):
+    plan = tiny_plan(tmp_path, ["mnist"])
+    path = write_atomically(tmp_path / "earlier" / "records.json", '[{"fid": 3')
+    for make in (lambda: check_output(plan), lambda: write_results(tmp_path, "a command")):
+        with pytest.raises(UserError, match=rf"{path} is damaged"):
+            make()
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_a_damaged_model_is_named(out):

@@ -144,9 +144,12 @@ def weight(cell) -> float:
 def finished(cell, folder: Path) -> dict | None:
     """A cell's measurements, if an earlier run with the same settings has left them.
 
-    A cell that failed is tried again.
+    A cell that failed, or whose file is damaged, is tried again.
     """
-    record = read_json(Path(folder) / CELLS_FOLDER / f"{cell.name}.json")
+    try:
+        record = read_json(Path(folder) / CELLS_FOLDER / f"{cell.name}.json")
+    except UserError:
+        record = None
     same = record is not None and record["cell"] == _jsonable(cell.to_dict())
     return record["found"] if same and "error" not in record["found"] else None
 

@@ -57,12 +57,14 @@ def load_images(settings: RunSettings, split: str, data_dir: str | None = None) 
 
 
 def check_settings(settings: RunSettings, folder: Path) -> None:
-    """Refuses a folder that holds a run with other settings.
+    """Refuses a folder that holds a run with other settings, or a damaged file.
 
     Raises:
-        UserError: naming what differs.
+        UserError: naming what differs, or the file.
     """
-    existing = read_json(Path(folder) / SETTINGS_FILE)
+    # All of them, though most are wanted only once the run is trained.
+    found = {path.name: read_json(path) for path in sorted(Path(folder).glob("*.json"))}
+    existing = found.get(SETTINGS_FILE)
     if existing is None:
         return
     changed = differences(of_training(existing), settings.training_dict())

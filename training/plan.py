@@ -251,7 +251,8 @@ def check_runs(plan: Plan) -> None:
     """Makes sure that the output folder, if it is there, can take the plan's runs.
 
     Raises:
-        UserError: if it holds one with other settings, naming what differs, or one run twice.
+        UserError: if it holds one with other settings, naming what differs, one run twice, or a
+            damaged file.
     """
     from training.folder import check_settings
     from training.results import gather

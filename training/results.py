@@ -20,7 +20,7 @@ def gather(out: Path) -> list[dict]:
     """The records of every run below the output folder, this call's and earlier ones'.
 
     Raises:
-        UserError: if two folders hold the same run.
+        UserError: if two folders hold the same run, or a file in one is damaged.
     """
     found, runs = [], {}
     for path in sorted(Path(out).glob(f"[!.]*/{RECORDS_FILE}")):
@@ -49,7 +49,7 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
         The paths of report.md and report.html.
 
     Raises:
-        UserError: if it holds no run.
+        UserError: if it holds no run, and as :func:`gather`.
     """
     found = gather(out)
     if not found:
