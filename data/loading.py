@@ -27,8 +27,9 @@ def load(
 
     ``name`` is one of ``data.SPECS``; ``split`` is "train" or "test". Files are looked for in
     ``<data_dir>/<name>`` and in ``data_dir`` itself, without ``data_dir`` in the user's cache
-    folder, and downloaded there if there are none. ``progress(what, done, total)`` is called
-    during downloads and conversions; without it a bar is drawn on stderr.
+    folder, and downloaded there if there are none; that a ``data_dir`` is made for it is printed.
+    ``progress(what, done, total)`` is called during downloads and conversions; without it a bar is
+    drawn on stderr.
 
     Raises UserError, naming the file, if anything is unknown, missing, damaged or out of reach.
     """
@@ -42,7 +43,14 @@ def load(
         return idx.read_images(SAMPLES / entry.folder / file, shape)
 
     try:
-        paths = _obtain(entry, split, _home(entry, data_dir), progress)
+        home = _home(entry, data_dir)
+        if data_dir is not None and not (root := user_path(data_dir)).exists():
+            # Perhaps a mistyped name, which would cost gigabytes unseen.
+            print(
+                f"{root} does not exist: it will be made, and what is missing downloaded into it.",
+                flush=True,
+            )
+        paths = _obtain(entry, split, home, progress)
         if entry.kind == "idx":
             ((remote, path),) = paths.items()
             return idx.read_images(path, shape, remote.content_md5)

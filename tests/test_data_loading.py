@@ -214,6 +214,30 @@ def test_downloads_into_the_data_folder(tmp_path, tiny, online):
     assert (tmp_path / "mnist" / TRAIN).exists()
 
 
+def test_a_data_folder_that_is_made_is_said_before_the_download(
+    tmp_path, tiny, monkeypatch, capsys
+):
+    said = []
+
+    def serve(remote, part, progress):
+        said.append(capsys.readouterr().out)
+        part.write_bytes(tiny[remote.name])
+        return []
+
+    monkeypatch.setattr(download, "_from_mirrors", serve)
+    root = tmp_path / "mistyped"
+    data.missing("mnist", root)  # as --dry-run does: nothing is made
+    data.source("mnist", root)
+    assert not root.exists()
+    data.load("mnist", "train", root)
+    data.load("mnist", "test", root)
+    line = f"{root} does not exist: it will be made, and what is missing downloaded into it.\n"
+    assert said == [line, ""]
+    data.load("mnist", "train")  # the cache folder is nobody's to type
+    assert said[2:] == [""]
+    assert capsys.readouterr().out == ""
+
+
 def test_downloads_into_the_cache(tiny, online):
     data.load("mnist", "test")
     assert (data.cache_dir() / "data" / "mnist" / TEST).exists()
