@@ -18,6 +18,7 @@ TensorFlow's own operations only: neither Keras nor this project is needed to lo
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -31,6 +32,7 @@ from models.warmup import write_warmup
 MAX_IMAGES = 1024  # in one request, whatever the signature
 WARMUP_BATCH = 2
 SEED_PERIOD = 2**31 - 2  # keras.random takes seeds modulo this on TensorFlow
+SIGNATURES = ("generate", "generate_first_stage", "decode", "decode_z", "encode", "reconstruct")
 SAVED_MODEL_PARTS = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra"}
 
 
@@ -139,26 +141,79 @@ def in_pieces(function, *inputs, size: int = PREDICT_BATCH) -> dict:
     return {name: array.concat() for name, array in made.items()}
 
 
+def drawing(compute, noises: int, dim: int, max_images: int):
+    """The signature ``n``, ``seed`` -> ``compute`` of ``noises`` draws ``(n, dim)`` of N(0, I)."""
+    import tensorflow as tf
+
+    def generate(n, seed):
+        n = checked_count(n, max_images)
+        noise = seeded_normal(noises * n, dim, seed)
+        return in_pieces(compute, *(noise[i * n : (i + 1) * n] for i in range(noises)))
+
+    specs = [tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((), tf.int64, name="seed")]
+    return tf.function(generate, input_signature=specs)
+
+
+def answering(compute, spec, max_images: int):
+    """The signature of one batch, a ``spec`` with the name of ``compute``'s argument."""
+    import tensorflow as tf
+
+    @functools.wraps(compute)  # the name that callers give the batch is part of the signature
+    def answer(batch):
+        batch = checked_batch(batch, spec.name, tuple(spec.shape[1:]), max_images)
+        return in_pieces(compute, batch)
+
+    return tf.function(answer, input_signature=[spec])
+
+
+def specs_of(vae):
+    """What requests send: images of ``vae``, and by name latent vectors."""
+    import tensorflow as tf
+
+    pixels = tf.TensorSpec((None, *vae.encoder.input_shape[1:]), tf.uint8, name="images")
+    return pixels, functools.partial(tf.TensorSpec, (None, vae.latent_dim), tf.float32)
+
+
+def served_vae(vae, max_images: int = MAX_IMAGES):
+    """A ``tf.Module`` with one function a signature on the variables of ``vae``.
+
+    Args:
+        vae: :class:`models.VAE` or a baseline, TensorFlow backend.
+        max_images: most images in one request, made or sent.
+    """
+    import tensorflow as tf
+
+    def pixels_of(z):
+        return {"images": to_uint8(vae.decoder(z, training=False))}
+
+    def sampled(*noises):
+        return pixels_of(vae.prior_draw(*noises))
+
+    def encoded(images):
+        mu_z, sd_z, _ = vae.code(vae.scale(images))
+        return {"mu_z": mu_z, "sd_z": sd_z}
+
+    def reconstructed(images):
+        return pixels_of(vae.code(vae.scale(images))[-1])
+
+    pixels, latents = specs_of(vae)
+    module = tf.Module()
+    module.networks = [v.value for v in vae.variables]
+    module.generate = drawing(sampled, vae.NOISES, vae.latent_dim, max_images)
+    module.decode = answering(pixels_of, latents("z"), max_images)
+    module.encode = answering(encoded, pixels, max_images)
+    module.reconstruct = answering(reconstructed, pixels, max_images)
+    return module
+
+
 def served(model, max_images: int = MAX_IMAGES):
-    """A ``tf.Module`` with one function a signature on the variables of ``model``.
+    """Likewise of both stages: the first one's, and those that the second has a part in.
 
     Args:
         model: TwoStageVAE, TensorFlow backend.
         max_images: most images in one request, made or sent.
     """
-    import tensorflow as tf
-
-    first, second = model.first, model.second
-    kappa, gamma_z = model.latent_dim, second.gamma
-    image_shape = tuple(first.encoder.input_shape[1:])
-
-    count = (tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((), tf.int64, name="seed"))
-
-    def latents(name):
-        return [tf.TensorSpec((None, kappa), tf.float32, name=name)]
-
-    def pixels():
-        return [tf.TensorSpec((None, *image_shape), tf.uint8, name="images")]
+    first, second, gamma_z = model.first, model.second, model.second.gamma
 
     def pixels_of(z):
         return {"images": to_uint8(first.decoder(z, training=False))}
@@ -174,58 +229,21 @@ def served(model, max_images: int = MAX_IMAGES):
         mu_u, _ = second.encoder(mu_z, training=False)
         return {"mu_z": mu_z, "sd_z": sd_z, "u": mu_u}
 
-    def reconstructed(images):
-        return pixels_of(first.encoder(first.scale(images), training=False)[0])
-
-    class Served(tf.Module):
-        def __init__(self):
-            super().__init__()
-            parts = (first.encoder, first.decoder, second.encoder, second.decoder)
-            self.networks = [[v.value for v in part.variables] for part in parts]
-
-        @tf.function(input_signature=count)
-        def generate(self, n, seed):
-            n = checked_count(n, max_images)
-            noise = seeded_normal(2 * n, kappa, seed)
-            return in_pieces(sampled, noise[:n], noise[n:])
-
-        @tf.function(input_signature=count)
-        def generate_first_stage(self, n, seed):
-            n = checked_count(n, max_images)
-            return in_pieces(pixels_of, seeded_normal(n, kappa, seed))
-
-        @tf.function(input_signature=latents("u"))
-        def decode(self, u):
-            return in_pieces(pixels_by_both, checked_batch(u, "u", (kappa,), max_images))
-
-        @tf.function(input_signature=latents("z"))
-        def decode_z(self, z):
-            return in_pieces(pixels_of, checked_batch(z, "z", (kappa,), max_images))
-
-        @tf.function(input_signature=pixels())
-        def encode(self, images):
-            images = checked_batch(images, "images", image_shape, max_images)
-            return in_pieces(encoded, images)
-
-        @tf.function(input_signature=pixels())
-        def reconstruct(self, images):
-            images = checked_batch(images, "images", image_shape, max_images)
-            return in_pieces(reconstructed, images)
-
-    return Served()
+    pixels, latents = specs_of(first)
+    module = served_vae(first, max_images)
+    parts = (first.encoder, first.decoder, second.encoder, second.decoder)
+    module.networks = [[v.value for v in part.variables] for part in parts]
+    module.generate_first_stage, module.decode_z = module.generate, module.decode
+    module.generate = drawing(sampled, 2, first.latent_dim, max_images)
+    module.decode = answering(pixels_by_both, latents("u"), max_images)
+    module.encode = answering(encoded, pixels, max_images)
+    return module
 
 
 def signatures(module) -> dict:
-    """Signature names and their functions, of what :func:`served` returns."""
-    return {
-        "serving_default": module.generate,
-        "generate": module.generate,
-        "generate_first_stage": module.generate_first_stage,
-        "decode": module.decode,
-        "decode_z": module.decode_z,
-        "encode": module.encode,
-        "reconstruct": module.reconstruct,
-    }
+    """Signature names and their functions, of what :func:`served` or :func:`served_vae` returns."""
+    made = {name: getattr(module, name) for name in SIGNATURES if hasattr(module, name)}
+    return {"serving_default": module.generate, **made}
 
 
 def warmup_requests(functions: dict, batch: int = WARMUP_BATCH) -> list:

@@ -239,6 +239,14 @@ def test_signatures(served):
     assert (made.shape.as_list(), made.dtype) == ([None, *SHAPE], tf.uint8)
 
 
+def test_the_loaded_module_takes_its_inputs_by_name(exported, served):
+    module = tf.saved_model.load(str(exported[1]))
+    for signature, name in (("decode", "u"), ("decode_z", "z")):
+        expected = run(served, signature, **{name: latents(2)})["images"]
+        found = getattr(module, signature)(**{name: tf.constant(latents(2))})["images"]
+        np.testing.assert_array_equal(found, expected)
+
+
 ALONE = '''
 import contextlib, importlib.abc, importlib.machinery, io, sys
 
