@@ -26,6 +26,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from experiments.files import sync
 from models.vae import PREDICT_BATCH
 from models.warmup import write_warmup
 
@@ -268,10 +269,13 @@ def warmup_requests(functions: dict, batch: int = WARMUP_BATCH) -> list:
 def save(module, functions: dict, folder, max_images: int = MAX_IMAGES) -> None:
     """Writes a module, its signatures and their warm-up requests as a SavedModel, whole or not.
 
-    TensorFlow Serving watches for folders whose names are numbers, and must not find half a model.
+    TensorFlow Serving watches for folders whose names are numbers, and must not find half a model:
+    the new one is made, and an earlier one removed, under names that it passes over. What is
+    interrupted leaves the earlier model, but between two renames, where the next call restores it.
 
     Raises:
         FileExistsError: if ``folder`` holds anything but an earlier SavedModel, which is replaced.
+        OSError: if it can't be written; an earlier model stays.
     """
     import tensorflow as tf
 
@@ -284,13 +288,38 @@ def save(module, functions: dict, folder, max_images: int = MAX_IMAGES) -> None:
                 f"export into {folder / 'saved_model' / '1'}, say."
             )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f"unfinished-{folder.name}")
+    unfinished, earlier = aside(folder)
+    tidy(folder)
+    try:
+        tf.saved_model.save(module, str(unfinished), signatures=functions)
+        write_warmup(unfinished, warmup_requests(functions, min(WARMUP_BATCH, max_images)))
+        for path in unfinished.rglob("*"):
+            if path.is_file():
+                sync(path)  # or a power cut may leave the new name with no content
+        if folder.exists():
+            os.replace(folder, earlier)
+        os.replace(unfinished, folder)
+    finally:
+        tidy(folder)
+
+
+def aside(folder: Path) -> tuple[Path, Path]:
+    """Where a SavedModel lies until it is whole, and where an earlier one until it is removed."""
+    return folder.with_name(f".{folder.name}.unfinished"), folder.with_name(f".{folder.name}.old")
+
+
+def tidy(folder: Path) -> None:
+    """Removes what an export left aside, killed or not; an earlier model nothing replaced returns.
+
+    The names are always the same, so that one who exports again needn't wait to be sure that
+    nobody is at work there; two at a time can't export into one folder.
+    """
+    unfinished, earlier = aside(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
-    tf.saved_model.save(module, str(unfinished), signatures=functions)
-    write_warmup(unfinished, warmup_requests(functions, min(WARMUP_BATCH, max_images)))
     if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(unfinished, folder)
+        shutil.rmtree(earlier, ignore_errors=True)
+    elif earlier.exists():
+        os.replace(earlier, folder)
 
 
 def check_export(vae, max_images: int) -> None:

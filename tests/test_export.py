@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -366,7 +369,90 @@ def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
     module = export.served(exported[0])
     with pytest.raises(OSError, match="no space left"):
         export.save(module, {"decode_z": module.decode_z}, tmp_path / "1")
-    assert not (tmp_path / "1").exists()
+    assert not list(tmp_path.iterdir())  # half a model least of all, it may be large
+
+
+@pytest.fixture
+def small_export(monkeypatch):
+    """folder -> an export into it of next to nothing, in no time."""
+    monkeypatch.setattr(export, "write_warmup", lambda *_: None)
+    module = tf.Module()
+    module.same = tf.function(lambda x: {"x": x}, input_signature=[tf.TensorSpec((), tf.int32)])
+    return lambda folder: export.save(module, {"same": module.same}, folder)
+
+
+def earlier_model(folder):
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("an earlier one")
+    return folder
+
+
+def test_a_watching_server_never_finds_half_a_model(tmp_path, monkeypatch, small_export):
+    """Nothing is removed or written under a name that is a number."""
+    folder = earlier_model(tmp_path / "1")
+    removed = []
+
+    def remove(path, rmtree=shutil.rmtree, **options):
+        removed.append(Path(path).name)
+        rmtree(path, **options)
+
+    monkeypatch.setattr(export.shutil, "rmtree", remove)
+    small_export(folder)
+    assert removed
+    assert not any(name.isdigit() for name in removed)
+    assert list(tf.saved_model.load(str(folder)).signatures) == ["same"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_earlier_model_stays_when_the_new_one_can_not_take_its_place(
+    tmp_path, monkeypatch, small_export
+):
+    folder = earlier_model(tmp_path / "1")
+
+    def replace(source, target, rename=os.replace):
+        if "unfinished" in Path(source).name:
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(export.os, "replace", replace)
+    with pytest.raises(OSError, match="no"):
+        small_export(folder)
+    assert (folder / "saved_model.pb").read_text() == "an earlier one"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_killed_export_left_is_put_in_order(tmp_path, monkeypatch, small_export, fails):
+    """As it is between the two renames: the earlier model has gone, the new one isn't there."""
+    folder = tmp_path / "1"
+    unfinished, earlier = export.aside(folder)
+    earlier_model(earlier)
+    earlier_model(unfinished / "variables")
+    if fails:
+        monkeypatch.setattr(tf.saved_model, "save", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            small_export(folder)
+        assert (folder / "saved_model.pb").read_text() == "an earlier one"
+    else:
+        small_export(folder)
+        assert list(tf.saved_model.load(str(folder)).signatures) == ["same"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_every_file_of_an_export_is_on_the_disk_before_it_gets_its_name(
+    tmp_path, monkeypatch, small_export
+):
+    synced = []
+
+    def sync(path):
+        assert not (tmp_path / "1").exists()
+        synced.append(Path(path).name)
+
+    monkeypatch.setattr(export, "sync", sync)
+    small_export(tmp_path / "1")
+    files = [path.name for path in (tmp_path / "1").rglob("*") if path.is_file()]
+    assert sorted(synced) == sorted(files)
+    assert "saved_model.pb" in synced
 
 
 def test_limit_must_be_positive(exported, tmp_path):
