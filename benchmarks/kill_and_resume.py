@@ -84,7 +84,7 @@ def outcome(folder: Path) -> dict[str, str]:
         with path.open(newline="") as file:
             rows = [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(file)]
         found[str(path.relative_to(folder))] = digest(repr(rows).encode())
-    for path in sorted(folder.rglob("*.keras")):
+    for path in sorted(folder.rglob("[!.]*.keras")):  # not what a kill left half written
         weights = keras.saving.load_model(path).get_weights()
         found[str(path.relative_to(folder))] = digest(*(w.tobytes() for w in weights))
     for record in read_json(folder / "results.json") or []:

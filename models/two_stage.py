@@ -181,7 +181,12 @@ class TwoStageVAE:
         raise ValueError(f"stage must be 1 or 2, got {stage!r}.")
 
     def save(self, folder) -> None:
-        """Writes both stages, ``first.keras`` and ``second.keras``, into ``folder``."""
+        """Writes both stages, ``first.keras`` and ``second.keras``, into ``folder``.
+
+        Interrupted, it leaves what :meth:`load` refuses, or both stages whole.
+        """
+        # An earlier second stage goes first: with the new first one it would be no model.
+        (Path(folder) / SECOND_FILE).unlink(missing_ok=True)
         for name, stage in ((FIRST_FILE, self.first), (SECOND_FILE, self.second)):
             save(stage, Path(folder) / name)
 

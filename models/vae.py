@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import operator
 import os
+import secrets
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from experiments.files import sync
+from experiments.files import sweep, sync
 from models import jax_steps, losses
 from models.layers import PACKAGE, GaussianSampler
 from models.networks import part_seeds
@@ -425,8 +426,13 @@ def save(model: keras.Model, path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f".{path.stem}.*{path.suffix}")
     bare = copied(model)
-    temporary = path.with_name(f"unfinished-{path.name}")
-    bare.save(temporary)
-    sync(temporary)  # or a power cut may leave the new name with no content
-    os.replace(temporary, path)
+    # A name of its own: another process may be saving here too. Keras insists on the suffix.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
+    try:
+        bare.save(temporary)
+        sync(temporary)  # or a power cut may leave the new name with no content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is there only if something went wrong

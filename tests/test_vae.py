@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -319,6 +322,50 @@ def test_keras_file_of_one_stage(tmp_path):
     vae.save(tmp_path / "first.keras")
     again = keras.saving.load_model(tmp_path / "first.keras")
     np.testing.assert_array_equal(vae.sample(4, seed=2), again.sample(4, seed=2))
+
+
+def test_two_stages_of_different_models_are_never_left_together(tmp_path, monkeypatch):
+    small().save(tmp_path)
+
+    def killed_at_the_second(stage, path, save=models.two_stage.save):
+        if path.name == "second.keras":
+            raise KeyboardInterrupt
+        save(stage, path)
+
+    monkeypatch.setattr("models.two_stage.save", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        small().save(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"it lacks second\.keras"):
+        models.TwoStageVAE.load(tmp_path)
+
+
+def test_a_model_that_can_not_be_saved_leaves_the_earlier_one_and_nothing_else(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "first.keras"
+    models.save(small().first, path)
+    earlier, names = path.read_bytes(), set()
+
+    def full(file):
+        names.add(Path(file).name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(models.vae, "sync", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            models.save(small().first, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == earlier
+    assert len(names) == 2  # two that save at a time don't write into each other's file
+
+
+def test_what_a_save_killed_long_ago_left_is_removed(tmp_path):
+    left = [tmp_path / f".first.{name}.keras" for name in ("old", "new")]
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[0], (0, 0))
+    models.save(small().first, tmp_path / "first.keras")
+    assert {p.name for p in tmp_path.iterdir()} == {".first.new.keras", "first.keras"}
 
 
 @pytest.mark.parametrize("stage", ["first", "second"])
