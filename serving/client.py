@@ -7,13 +7,17 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 from PIL import Image
 
 MODEL = "two_stage_vae"
 GENERATORS = {1: "generate_first_stage", 2: "generate"}  # by stage
+NO_SERVER = (
+    "Is a server running there? For a trial: python -m serving.loopback FOLDER, FOLDER being a "
+    "run's saved_model; TensorFlow Serving: see docs/serving.md."
+)
 GAP = 2  # pixels between images of a grid
 
 
@@ -24,6 +28,28 @@ class ServingError(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+def missing(error: ModuleNotFoundError, module: str) -> NoReturn:
+    """Says in one line which package ``module`` (its ``__name__``) lacks, and where it comes from.
+
+    Raises:
+        SystemExit: with 2, the line printed, if the module is run as a command.
+        ModuleNotFoundError: with that line, if it is imported.
+    """
+    package = (error.name or "").partition(".")[0]
+    sentence = f"{package} is missing: pip install -r requirements-serving.txt"
+    if module == "__main__":
+        print(sentence, file=sys.stderr)
+        raise SystemExit(2)
+    raise ModuleNotFoundError(sentence, name=error.name) from error
+
+
+def told(error: ServingError | OSError) -> str:
+    """What went wrong and, where no server was reached, what to start."""
+    if isinstance(error, OSError) or error.code == "UNAVAILABLE":
+        return f"{error}. {NO_SERVER}"
+    return str(error)
 
 
 class Client(Protocol):
@@ -80,7 +106,7 @@ def main(
         client = connect(options.address, options.model)
         images = generate(client, options.n, options.seed, options.stage)
     except (ServingError, OSError) as error:
-        print(f"{options.address} gave no images: {error}", file=sys.stderr)
+        print(f"{options.address} gave no images: {told(error)}", file=sys.stderr)
         return 2
     try:
         path = write_grid(images, options.out, options.columns)

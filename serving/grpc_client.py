@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import sys
 
-import grpc
-import numpy as np
-import tensorflow as tf
-from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
-
 from serving import client
 from serving.client import ServingError
+
+try:
+    import grpc
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow.core.framework import types_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        predict_pb2,
+        prediction_service_pb2_grpc,
+    )
+except ModuleNotFoundError as error:
+    client.missing(error, __name__)
 
 ADDRESS = "localhost:8500"
 # gRPC refuses messages above 4 MiB by default: 342 images of 64 x 64 in colour.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.client import MODEL, Client, ServingError
+from serving.client import MODEL, Client, ServingError, told
 
 PERCENTILES = (50, 90, 99)
 DTYPES = {"DT_UINT8": "uint8", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_INT64": "int64"}
@@ -197,10 +197,14 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     if min(options.requests, options.concurrency, options.batch) < 1:
         parser.error("--requests, --concurrency and --batch must be at least 1")
-    if options.rest:
-        from serving.rest_client import RestClient as make
-    else:
-        from serving.grpc_client import GrpcClient as make
+    try:
+        if options.rest:
+            from serving.rest_client import RestClient as make
+        else:
+            from serving.grpc_client import GrpcClient as make
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
 
     def connect():
         return make(options.rest or options.grpc, options.model)
@@ -208,7 +212,7 @@ def main(arguments=None) -> int:
     try:
         signatures = connect().signatures()
     except (ServingError, OSError) as error:
-        print(f"{options.rest or options.grpc} does not answer: {error}", file=sys.stderr)
+        print(f"{options.rest or options.grpc} does not answer: {told(error)}", file=sys.stderr)
         return 2
     unknown = sorted(set(options.signatures or ()) - set(signatures))
     if unknown:

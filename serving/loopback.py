@@ -20,20 +20,23 @@ from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import grpc
-import numpy as np
-import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow.core.framework import tensor_pb2
-from tensorflow.core.protobuf import config_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    predict_pb2,
-    prediction_log_pb2,
-    prediction_service_pb2_grpc,
-)
+from serving.client import MODEL, ServingError, missing
 
-from serving.client import MODEL, ServingError
+try:
+    import grpc
+    import numpy as np
+    import tensorflow as tf
+    from google.protobuf import json_format
+    from tensorflow.core.framework import tensor_pb2
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow_serving.apis import (
+        get_model_metadata_pb2,
+        predict_pb2,
+        prediction_log_pb2,
+        prediction_service_pb2_grpc,
+    )
+except ModuleNotFoundError as error:
+    missing(error, __name__)
 
 DEFAULT_SIGNATURE = "serving_default"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"

@@ -32,12 +32,14 @@ DTYPES = {"DT_UINT8": "uint8", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_I
 
 
 class RestClient:
-    """Speaks to ``http://host:port``; safe to share between threads.
+    """Speaks to ``http://host:port``, or ``host:port``; safe to share between threads.
 
     JSON spells out every pixel: convenient for one image, several times the bytes of gRPC.
     """
 
     def __init__(self, address: str = ADDRESS, model: str = client.MODEL, timeout: float = 60.0):
+        if "://" not in address:
+            address = f"http://{address}"
         self.base = f"{address.rstrip('/')}/v1/models/{model}"
         self.timeout = timeout
         self._signatures = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 import threading
 from pathlib import Path
 
@@ -156,9 +158,47 @@ def test_command_saves_a_grid(model, server, tmp_path, capsys):
         assert "n must be from 1" in capsys.readouterr().err
 
 
-def test_no_server_is_one_line(capsys):
-    assert client.main(RestClient, "", "", ["--address", "http://127.0.0.1:9"]) == 2
-    assert "gave no images" in capsys.readouterr().err
+def test_no_server_is_one_line_that_says_what_to_start(capsys):
+    for make, address in ((RestClient, "http://127.0.0.1:9"), (GrpcClient, "127.0.0.1:9")):
+        assert client.main(make, "", "", ["--address", address]) == 2
+        assert load.main(["--rest" if make is RestClient else "--grpc", address]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.split(":")[0] for line in lines] == [address.split(":")[0]] * 2
+        assert "gave no images" in lines[0]
+        assert all("python -m serving.loopback" in line for line in lines)
+
+
+def test_a_refusal_does_not_ask_for_a_server(server, capsys):
+    assert client.main(GrpcClient, server.grpc_address, "", ["--model", "another"]) == 2
+    assert "loopback" not in capsys.readouterr().err
+
+
+def test_an_address_needs_no_scheme(server):
+    address = server.rest_address.removeprefix("http://")
+    assert RestClient(address).signatures() == RestClient(server.rest_address).signatures()
+    assert RestClient("https://host/prefix/").base.startswith("https://host/prefix/v1/")
+
+
+@pytest.mark.parametrize("absent", ["grpc", "tensorflow_serving"])
+@pytest.mark.parametrize("module", ["grpc_client", "loopback"])
+def test_a_missing_package_is_one_line(monkeypatch, capsys, module, absent):
+    for name in [name for name in sys.modules if name.startswith(f"{absent}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    sentence = f"{absent} is missing: pip install -r requirements-serving.txt"
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SERVING / f"{module}.py"), run_name="__main__")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"{sentence}\n"
+    with pytest.raises(ImportError, match=f"^{sentence}$"):
+        runpy.run_path(str(SERVING / f"{module}.py"), run_name="imported")
+
+
+def test_a_missing_package_is_one_line_of_the_load_generator_too(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "serving.grpc_client")
+    assert load.main(["--grpc", "127.0.0.1:9"]) == 2
+    assert capsys.readouterr().err.startswith("grpc is missing: pip install -r ")
 
 
 # --- load -----------------------------------------------------------------------------------------
