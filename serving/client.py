@@ -14,6 +14,7 @@ from PIL import Image
 
 MODEL = "two_stage_vae"
 GENERATORS = {1: "generate_first_stage", 2: "generate"}  # by stage
+NO_SIGNATURE = {"FAILED_PRECONDITION", "INVALID_ARGUMENT"}  # by gRPC, by REST; others have them too
 NO_SERVER = (
     "Is a server running there? For a trial: python -m serving.loopback FOLDER, FOLDER being a "
     "run's saved_model; TensorFlow Serving: see docs/serving.md."
@@ -63,9 +64,28 @@ class Client(Protocol):
 
 
 def generate(client: Client, n: int, seed: int = -1, stage: int = 2) -> np.ndarray:
-    """``n`` samples of the model, uint8 ``(n, h, w, c)``; a negative seed draws fresh ones."""
-    inputs = {"n": np.int32(n), "seed": np.int64(seed)}
-    return client.predict(GENERATORS[stage], **inputs)["images"]
+    """``n`` samples of the model, uint8 ``(n, h, w, c)``; a negative seed draws fresh ones.
+
+    Args:
+        client: asks the server.
+        n: from 1 to the model's limit.
+        seed: of 64 bits.
+        stage: 1 is for two-stage models alone: z ~ N(0, I) without the second stage.
+
+    Raises:
+        ServingError: if the server refuses; of a signature that the model lacks, naming those that
+            it has.
+        OSError: if no server answers.
+    """
+    signature = GENERATORS[stage]
+    try:
+        return client.predict(signature, n=np.int32(n), seed=np.int64(seed))["images"]
+    except ServingError as error:
+        if error.code not in NO_SIGNATURE or signature in (known := client.signatures()):
+            raise
+        raise ServingError(
+            error.code, f"no such signature: {signature}; there are {', '.join(sorted(known))}"
+        ) from None
 
 
 def write_grid(images: np.ndarray, path, columns: int | None = None) -> Path:
@@ -94,7 +114,9 @@ def main(
     parser.add_argument("--model", default=MODEL, help="its name there; default %(default)s")
     parser.add_argument("--n", type=int, default=64, help="images; default %(default)s")
     parser.add_argument("--seed", type=int, default=-1, help="negative (default): fresh images")
-    parser.add_argument("--stage", type=int, choices=(1, 2), default=2, help="default %(default)s")
+    parser.add_argument(
+        "--stage", type=int, choices=(1, 2), default=2, help="1: two-stage models; default: 2"
+    )
     parser.add_argument("--columns", type=int, help="images in a row; default: a square grid")
     parser.add_argument("--out", type=Path, default=Path("samples.png"), help="default %(default)s")
     options = parser.parse_args(arguments)

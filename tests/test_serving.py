@@ -324,6 +324,23 @@ def test_a_model_of_one_image_a_request_can_be_warmed_up(tmp_path, method):
     assert ServedModel(tmp_path).warmed_up == (7 if method == "two-stage" else 5)
 
 
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_a_model_of_one_stage_says_which_signatures_it_has(tmp_path, protocol):
+    model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
+    export_vae(model, tmp_path / "1")
+    with Loopback(tmp_path) as loopback:
+        make = {"rest": RestClient, "grpc": GrpcClient}[protocol]
+        address = {"rest": loopback.rest_address, "grpc": loopback.grpc_address}[protocol]
+        made = client.generate(make(address), 2, seed=1)
+        np.testing.assert_array_equal(made, levels(model.sample(2, seed=1)))
+        names = "decode, encode, generate, reconstruct, serving_default"
+        sentence = f"no such signature: generate_first_stage; there are {names}$"
+        with pytest.raises(ServingError, match=sentence):
+            client.generate(make(address), 2, stage=1)
+        with pytest.raises(ServingError, match="n must be from 1"):  # it is there: as it came
+            client.generate(make(address), 0)
+
+
 def test_load_command(server, capsys):
     address = ["--rest", server.rest_address]
     assert load.main([*address, "--requests", "14", "--concurrency", "2", "--batch", "2"]) == 0
