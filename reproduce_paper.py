@@ -246,6 +246,8 @@ def plan_of(options: argparse.Namespace, command: str):
     """The plan of parsed options; UserError for what can't be."""
     if not (options.all or options.datasets or options.tables):
         raise UserError("say what to run: --all, --tables, or --datasets with one or more names.")
+    if options.all and options.datasets:
+        raise UserError("--all is all data sets, --datasets some of them: leave one out.")
     if not options.checkpoint_seconds >= 0:
         raise UserError(
             f"--checkpoint-seconds must not be negative, got {options.checkpoint_seconds}."
@@ -254,6 +256,10 @@ def plan_of(options: argparse.Namespace, command: str):
         raise UserError("--distribute is for one run at a time: leave out --engine ray.")
     if options.cores < 1:
         raise UserError(f"--cores must be at least 1, got {options.cores}.")
+    if options.cores > 1 and options.engine != "ray":
+        raise UserError("--cores is for --engine ray: without it a run has all cores.")
+    if options.inception and options.features == "random":
+        raise UserError("--features random scores without Inception: leave out --inception.")
     from training import shards
     from training.plan import make_plan
 
@@ -283,6 +289,10 @@ def plan_of(options: argparse.Namespace, command: str):
         checkpoint_seconds=options.checkpoint_seconds,
         distribute=options.distribute,
     )
+    if unused := plan.data_notes.keys() - {settings.dataset for settings in plan.runs}:
+        raise UserError(
+            f"--data-note is about {', '.join(sorted(unused))}, whose files none of the runs uses."
+        )
     return shards.shard(plan, *part) if part else plan
 
 

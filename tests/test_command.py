@@ -115,6 +115,13 @@ def test_end_to_end(tmp_path, capsys):
         (["--all", "--seed", "-1"], "--seed must be from 0"),
         (["--all", "--fast"], "unrecognized arguments: --fast"),
         (["--all", "--data-note", "mnist"], "--data-note takes DATASET=TEXT"),
+        (["--all", "--datasets", "mnist"], "leave one out"),
+        (["--all", "--cores", "4"], "--cores is for --engine ray"),
+        (["--all", "--features", "random", "--inception", "x"], "leave out --inception"),
+        (
+            ["--datasets", "mnist", "--data-note", "celeba=faces"],
+            "--data-note is about celeba, whose files none",
+        ),
         (["--merge", "a", "--dry-run", "--all"], "--merge runs alone, without --all, --dry-run"),
     ],
 )
