@@ -181,7 +181,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         self.bar.set_postfix_str(
-            f"loss {float(logs['loss']):.1f}, log gamma {float(logs['log_gamma']):.3f}",
+            f"loss {float(logs['loss']):.5g}, log gamma {float(logs['log_gamma']):.3f}",
             refresh=False,
         )
 
