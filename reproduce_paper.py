@@ -341,11 +341,11 @@ def dry_run(plan) -> None:
     from training.plan import check_runs, load_extractor
 
     extractor = None
-    try:
-        check_runs(plan)
-        extractor = load_extractor(plan)
-    except UserError as error:
-        print(f"Note: {error}")
+    for check in (check_runs, load_extractor):
+        try:
+            extractor = check(plan)
+        except UserError as error:
+            print(f"Note: {error}")
     kinds = {calibrate.kind(settings): settings for settings in reversed(plan.runs)}
     paces = {
         kind: calibrate.measure(settings, extractor)

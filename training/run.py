@@ -360,13 +360,13 @@ def run_plan(plan: Plan, extractor: Extractor, strategy=None) -> tuple[Path, Pat
         try:
             with explained(plan.folder(settings)):
                 execute(plan, settings, extractor, strategy)
+            if plan.gathers and distribution.is_chief(strategy):
+                paths = write_results(plan.out, plan.command)
         except OutOfMemory as error:  # in scoring: of training there is a record
             too_large.append(settings.name)
             print(f"{settings.name}: {error}. The rest goes on.", flush=True)
-            continue
-        if plan.gathers and distribution.is_chief(strategy):
-            paths = write_results(plan.out, plan.command)
-        keras.utils.clear_session()  # dozens of models would pile up
+        finally:
+            keras.utils.clear_session()  # dozens of models would pile up
     distribution.wait_for_all(strategy)
     if too_large:
         raise OutOfMemory(f"out of memory in scoring {', '.join(too_large)}")
