@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quick test slow slow-but-longest lint format docs clean
+.PHONY: quick test slow slow-but-longest network lint format docs clean
 
 quick: $(VENV)/.run-ready
 	$(BIN)/python reproduce_paper.py --all --preset quick
@@ -26,6 +26,10 @@ slow: $(VENV)/.slow-ready
 # Without those that take most of that time, and without Ray.
 slow-but-longest: $(VENV)/.test-ready
 	$(SLOW) -m "slow and not longest"
+
+# What the network alone can tell: whether data sets and Inception are where they were.
+network: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -m network
 
 lint: $(VENV)/.test-ready
 	$(BIN)/python -m ruff check .

@@ -95,8 +95,8 @@ def smoke_reasons(records: Iterable[Record]) -> list[str]:
                 f"Only {fewest:,} {kind} images are scored instead of {full:,}, and both distances "
                 "depend on that number."
             )
-    if others := {schedule(r) for r in records if not as_trained(r)}:
-        reasons.append(f"Training is not the published one ({', '.join(sorted(others))}).")
+    if others := _schedules([r for r in records if not as_trained(r)], schedule):
+        reasons.append(f"Training is not the published one ({others}).")
     return reasons or ["These runs are marked as smoke runs."]
 
 
@@ -142,7 +142,7 @@ def summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Trained", f"{len(trainings)} model{'s' * (len(trainings) != 1)}"),
         ("Methods", _distinct(records, method_label)),
         ("Data", _distinct(records, data_label)),
-        ("Schedules", _distinct(records, epochs)),
+        ("Schedules", _schedules(records, epochs)),
         ("Features", _distinct(records, lambda r: r.get("features"))),
         ("Failed", f"{failed} of {len(records)} rows" if failed else ""),
         ("Time", time if training or scoring else ""),
@@ -169,6 +169,13 @@ def _versions(records: Iterable[Record]) -> str:
 def _distinct(records: Iterable[Record], get: Callable[[Record], Any]) -> str:
     """The distinct values among records, in order of appearance, as one text."""
     return ", ".join(dict.fromkeys(str(v) for r in records if (v := get(r)) not in (None, "")))
+
+
+def _schedules(records: Iterable[Record], get: Callable[[Record], str]) -> str:
+    """The distinct schedules; a first stage's own goes without saying beside both stages'."""
+    found = dict.fromkeys(filter(None, map(get, records)))
+    begun = {f"{both.partition(' + ')[0]} epochs" for both in found if " + " in both}
+    return ", ".join(s for s in found if s not in begun)
 
 
 def _trained_on(record: Record) -> str:

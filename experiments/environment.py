@@ -10,6 +10,9 @@ from experiments.errors import UserError
 CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
 INCEPTION_VARIABLE = "TWO_STAGE_VAE_INCEPTION"  # the folder of a local scoring network
 HUB_CACHE_VARIABLE = "TFHUB_CACHE_DIR"
+# The notebooks run with these too, and the models' tests pass (Python 3.12); requirements.txt has
+# what everything is tested with.
+OLDEST = {"tensorflow": "2.19", "keras": "3.10", "numpy": "2.0"}
 DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",

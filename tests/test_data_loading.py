@@ -312,7 +312,10 @@ def test_unwritable_folder(tmp_path, online):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_official_files(tmp_path, name):
-    assert data.load(name, "test", tmp_path).shape == (10_000, 28, 28, 1)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("mnist", (28, 28, 1)), ("fashion_mnist", (28, 28, 1)), ("cifar10", (32, 32, 3))],
+)
+def test_official_files(tmp_path, name, shape):
+    assert data.load(name, "test", tmp_path).shape == (10_000, *shape)
     assert data.source(name, tmp_path) == "official"

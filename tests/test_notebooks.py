@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from types import SimpleNamespace
 
 import nbclient
 import nbformat
 import pytest
 
+from experiments.environment import OLDEST
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REQUIREMENTS = (ROOT / "requirements.txt").read_text()
 BADGE = re.compile(
     r"\[!\[Open in Colab\]\(https://colab\.research\.google\.com/assets/colab-badge\.svg\)\]"
     r"\(https://colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/main/notebooks/([^)]+)\)"
@@ -64,6 +69,34 @@ def test_begins_with_a_badge_and_an_install_cell(path):
 
 def test_badges_name_one_repository():
     assert len({badge(path)[0] for path in NOTEBOOKS}) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("setuptools", "more"), [("80.9", []), ("82", ["setuptools"])])
+def test_the_set_up_installs_what_is_missing_or_too_old(path, setuptools, more, monkeypatch):
+    def installed(name, version):
+        return SimpleNamespace(metadata={"Name": name}, version=version)
+
+    asked = []
+    versions = {r.split("==")[0]: "99" for r in re.findall(r"^[\w-]+==", REQUIREMENTS, re.M)}
+    versions |= {
+        "setuptools": setuptools,
+        "tensorflow": "2.15.1",
+        "keras": OLDEST["keras"],
+        None: None,
+    }
+    del versions["tqdm"]
+    found = [installed(*pair) for pair in versions.items()]
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: found)
+    monkeypatch.setattr("subprocess.run", lambda command, check: asked.extend(command))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(path.parent)
+    exec(code_cells(read(path))[0].source, {})
+    assert asked[:4] == [sys.executable, "-m", "pip", "install"]
+    names = [re.match(r"[\w-]+", requirement)[0] for requirement in asked[5:]]
+    assert names == ["tensorflow", *more, "tqdm"]
+    assert set(asked[5:]) <= {line.split(" ")[0] for line in REQUIREMENTS.splitlines()}
 
 
 @pytest.mark.slow

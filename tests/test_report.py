@@ -271,6 +271,14 @@ def test_the_banner_says_when_only_some_scores_are_smoke(tmp_path):
     assert len(smoke_reasons([few | {"n_real": 1000}])) == 2
     (short,) = smoke_reasons([made_up(smoke=True, epochs=10, schedule="10 + 800 epochs")])
     assert short == "Training is not the published one (paper: 10 + 800 epochs)."
+    records = [
+        made_up(smoke=True, epochs=n, schedule=f"{n} + 9 epochs", dataset=d, method=m)
+        for n, d in ((8, "mnist"), (2, "celeba"))
+        for m in ("vae-learned-gamma", "two-stage")
+    ]
+    records.append(made_up(smoke=True, epochs=5, schedule="5 epochs", method="wae-mmd"))
+    (all_of_them,) = smoke_reasons(records)
+    assert "(paper: 8 + 9 epochs, paper: 2 + 9 epochs, paper: 5 epochs)" in all_of_them
     assert "not the paper's own" in smoke_reasons([{**few, "data_note": "a copy"}])[0]
     alone = made_up(smoke=True)
     assert smoke_reasons([alone]) == ["These runs are marked as smoke runs."]
