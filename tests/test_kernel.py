@@ -54,6 +54,16 @@ def test_blocks_equal_double_loops_over_tf_gans_parts():
     assert error == pytest.approx(np.std(parts, ddof=1) / np.sqrt(3), rel=1e-10)
 
 
+def test_two_blocks_have_an_error_too_and_a_block_is_of_1000_rows():
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2000, 3)), rng.normal(size=(1700, 3)) + 0.1
+    first, _ = kernel_distance(a[:1000], b[:850])
+    second, _ = kernel_distance(a[1000:], b[850:])
+    mean, error = kernel_distance(a, b)
+    assert mean == pytest.approx((first + second) / 2, rel=1e-12)
+    assert error == pytest.approx(abs(first - second) / 2, rel=1e-12)
+
+
 def test_by_hand():
     a, b = np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])
     # k(1, 2) = 3^3, k(3, 4) = 13^3; across: 4^3, 5^3, 7^3, 9^3.

@@ -97,6 +97,8 @@ def test_the_input_is_not_written_to():
         (np.zeros((1, 2, 2, 1), np.float32), "paper", False, "expected uint8, got float32"),
         (np.zeros((1, 2, 2, 1), np.uint8), "paper", True, "got uint8"),
         (np.full((1, 2, 2, 1), 200.0, np.float32), "standard", True, "200.0"),
+        (np.full((1, 2, 2, 1), 1.002, np.float32), "paper", True, r"1\.00\d+ to 1\.00"),
+        (np.full((1, 2, 2, 1), -0.002, np.float32), "paper", True, r"-0\.00\d+ to -0\.00"),
         (np.full((3, 2, 2, 1), np.nan, np.float32), "paper", True, "3 of 3"),
     ],
 )
