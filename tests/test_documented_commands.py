@@ -157,6 +157,7 @@ def test_commands_in_running_text_exist(path, targets):
         check_command(words, targets)
 
 
+@pytest.mark.usefixtures("narrow_second_stage")
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_python_runs(path, monkeypatch, tmp_path):
     """A page's blocks share their names, as they do for a reader who types them in."""

@@ -20,6 +20,8 @@ from tests.test_vae import images, named, noise_of, ramps, scrambled
 SHAPE = (8, 8, 1)
 KAPPA = 4
 
+pytestmark = pytest.mark.usefixtures("narrow_second_stage")
+
 
 def small(form, seed=0, **kwargs):
     return joint.build(infogan, SHAPE, KAPPA, seed=seed, form=form, **kwargs)

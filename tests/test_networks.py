@@ -147,6 +147,34 @@ def test_outputs_are_numpys(network, by_numpy):
 
 
 # --- sizes ----------------------------------------------------------------------------------------
+# Worked out by hand, in the order of the layers: each convolution or dense layer's kernel + bias,
+# each batch normalisation's scale and offset, and one gamma a stage.
+ENCODERS = {
+    (28, 28, 1): 1_088 + 131_200 + 256 + 6_423_552 + 2_048 + 131_200,
+    (32, 32, 3): 3_136 + 131_200 + 256 + 8_389_632 + 2_048 + 131_200,
+    (64, 64, 3): 3_136 + 131_200 + 256 + 33_555_456 + 2_048 + 131_200,
+}
+DECODERS = {
+    (28, 28, 1): 66_560 + 2_048 + 6_428_800 + 12_544 + 131_136 + 128 + 1_025,
+    (32, 32, 3): 66_560 + 2_048 + 8_396_800 + 16_384 + 131_136 + 128 + 3_075,
+    (64, 64, 3): 66_560 + 2_048 + 33_587_200 + 65_536 + 131_136 + 128 + 3_075,
+}
+SECOND = (66_560 + 2 * 1_049_600 + 2 * 69_696) + (66_560 + 2 * 1_049_600 + 69_696) + 1
+
+
+@pytest.mark.parametrize("shape", list(ENCODERS))
+def test_trainable_parameters_of_both_stages(shape):
+    model = models.build("two-stage", shape)
+
+    def count(m):
+        return sum(int(np.prod(v.shape)) for v in m.trainable_variables)
+
+    assert count(model.first) == ENCODERS[shape] + DECODERS[shape] + 1
+    assert count(model.second) == SECOND
+    if shape == (28, 28, 1):  # the author's graph has 17,872,195 in all
+        assert (count(model.first), count(model.second)) == (13_331_586, 4_540_609)
+
+
 # Worked out by hand from the paper's description. A layer's own parameters: kernel and bias of a
 # convolution k x k x cin x cout or a dense layer, scale and offset of a batch normalisation.
 

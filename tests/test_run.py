@@ -53,8 +53,14 @@ def load_crops(settings, split, data_dir):
 
 
 @pytest.fixture(autouse=True)
-def _crops(monkeypatch):
+def _small(monkeypatch):
+    """Crops, and no SavedModel, which would take a third of a tiny run: ``finished`` has one."""
     monkeypatch.setattr(run, "load_images", load_crops)
+    monkeypatch.setattr(
+        models.TwoStageVAE,
+        "export",
+        lambda model, folder: write_atomically(folder / "saved_model.pb", ""),
+    )
 
 
 @pytest.fixture(scope="module")
