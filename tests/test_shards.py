@@ -143,8 +143,10 @@ def test_the_report_has_the_whole_plans_command(tmp_path):
 
 
 def test_a_folder_without_runs_is_refused(tmp_path):
+    make_run(tmp_path / "one", "a")
     with pytest.raises(UserError, match=r"empty holds no scored runs: name the --out of a shard"):
-        shards.merge([tmp_path / "empty"], tmp_path / "out")
+        shards.merge([tmp_path / "one", tmp_path / "empty"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # told before anything is copied
 
 
 @pytest.mark.parametrize(

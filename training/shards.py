@@ -110,12 +110,13 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
             can't be copied.
     """
     out = Path(out)
-    copied = []
-    for folder in map(Path, folders):
-        found = run_folders(folder)
-        if not found:
+    found = {Path(folder): run_folders(folder) for folder in folders}
+    for folder, runs in found.items():
+        if not runs:
             raise UserError(f"{folder} holds no scored runs: name the --out of a shard.")
-        for source in found:
+    copied = []
+    for runs in found.values():
+        for source in runs:
             target = out / source.name
             if source.resolve() == target.resolve() or not _replaces(source, target):
                 continue
