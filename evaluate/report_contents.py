@@ -171,11 +171,10 @@ def _distinct(records: Iterable[Record], get: Callable[[Record], Any]) -> str:
     return ", ".join(dict.fromkeys(str(v) for r in records if (v := get(r)) not in (None, "")))
 
 
-def _schedules(records: Iterable[Record], get: Callable[[Record], str]) -> str:
+def _schedules(records: Sequence[Record], get: Callable[[Record], str]) -> str:
     """The distinct schedules; a first stage's own goes without saying beside both stages'."""
-    found = dict.fromkeys(filter(None, map(get, records)))
-    begun = {f"{both.partition(' + ')[0]} epochs" for both in found if " + " in both}
-    return ", ".join(s for s in found if s not in begun)
+    begun = {f"{get(r).partition(' + ')[0]} epochs" for r in records if " + " in get(r)}
+    return _distinct([r for r in records if get(r) not in begun], get)
 
 
 def _trained_on(record: Record) -> str:

@@ -33,13 +33,17 @@ def one_line(error):
 
 
 def test_end_to_end(tmp_path, capsys):
-    arguments = ["--datasets", "mnist", *TINY, "--out", tmp_path]
+    arguments = ["--datasets", "mnist", "cifar10", *TINY, "--out", tmp_path]
     code, _, err = run(capsys, *arguments)
     assert code == 0, err
     records = json.loads((tmp_path / "results.json").read_text())
     cells = {(r["dataset"], r["method"], r["protocol"]) for r in records}
-    methods = ("vae-learned-gamma", "two-stage")
-    assert cells == {("mnist", m, p) for m in methods for p in ("paper", "standard")}
+    assert cells == {
+        (d, m, p)
+        for d in ("mnist", "cifar10-standin")
+        for m in ("vae-learned-gamma", "two-stage")
+        for p in ("paper", "standard")
+    }
     for record in records:
         assert record["status"] == "ok"
         assert record["smoke"] is True
@@ -57,7 +61,7 @@ def test_end_to_end(tmp_path, capsys):
         assert re.fullmatch("[0-9a-f]{64}", record["data_sha256"]["train"])
     page = (tmp_path / "report.html").read_text()
     assert "can&#x27;t be compared" in page or "cannot be compared" in page
-    assert "mnist-sample" in page
+    assert "cifar10-standin" in page
     assert (tmp_path / "report.md").exists()
     assert list((tmp_path / "tables").glob("*.tex"))
     for name in (

@@ -165,10 +165,6 @@ SECOND = (66_560 + 2 * 1_049_600 + 2 * 69_696) + (66_560 + 2 * 1_049_600 + 69_69
 @pytest.mark.parametrize("shape", list(ENCODERS))
 def test_trainable_parameters_of_both_stages(shape):
     model = models.build("two-stage", shape)
-
-    def count(m):
-        return sum(int(np.prod(v.shape)) for v in m.trainable_variables)
-
     assert count(model.first) == ENCODERS[shape] + DECODERS[shape] + 1
     assert count(model.second) == SECOND
     if shape == (28, 28, 1):  # the author's graph has 17,872,195 in all
