@@ -268,10 +268,12 @@ def test_dry_run_says_what_would_be_refused(capsys, tmp_path, monkeypatch):
     (settings,) = plan.runs
     plan.folder(settings).mkdir()
     path = plan.folder(settings) / SETTINGS_FILE
-    path.write_text(json.dumps(settings.replace(epochs=9).to_dict()))
+    path.write_text(json.dumps(settings.replace(batch_size=9).to_dict()))
     code, out, _ = run(capsys, *arguments, "--dry-run")
     assert code == 0
-    assert re.search(r"^Note: .* holds a run with other settings \(epochs: 9 -> 1\)", out, re.M)
+    assert re.search(
+        r"^Note: .* holds a run with other settings \(batch_size: 9 -> 64\)", out, re.M
+    )
 
 
 def test_home_is_resolved_in_out(monkeypatch, tmp_path):

@@ -13,10 +13,10 @@ from experiments import presets
 from experiments.errors import UserError
 from experiments.files import write_json
 from training import train as training
-from training.callbacks import History, halving
+from training.callbacks import HISTORY_FIELDS, History, halving
 from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
-from training.folder import check_settings, order_seeds
+from training.folder import EPOCHS, check_settings, order_seeds
 from training.train import train
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -70,15 +70,20 @@ def weights(model):
 
 
 @pytest.mark.parametrize(
-    ("stage", "epoch", "step"), [("first", 2, 0), ("first", 1, 2), ("second", 0, 1)]
+    ("stage", "epoch", "step", "begun"),
+    [
+        ("first", 2, 0, {"epochs": 9}),
+        ("first", 1, 2, {}),
+        ("second", 0, 1, {"second_epochs": 2}),
+    ],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
-    tmp_path, images, monkeypatch, straight, stage, epoch, step
+    tmp_path, images, monkeypatch, straight, stage, epoch, step, begun
 ):
     with monkeypatch.context() as patch:
         interrupted(patch, stage, epoch, step)
         with pytest.raises(KeyboardInterrupt):
-            train(SETTINGS, images, tmp_path, checkpoint_seconds=0)
+            train(SETTINGS.replace(**begun), images, tmp_path, checkpoint_seconds=0)
     names = {p.name for p in (tmp_path / f"checkpoints-{stage}").glob("ckpt-*.index")}
     assert f"ckpt-{3 * epoch + step}.index" in names
     resumed = train(SETTINGS, images, tmp_path)
@@ -140,9 +145,30 @@ def test_the_first_stage_alone_and_the_second_later(tmp_path, images):
 
 def test_changed_settings_are_refused_with_the_difference(tmp_path, images):
     write_json(tmp_path / "settings.json", SETTINGS.to_dict())
-    with pytest.raises(UserError, match=r"other settings \(epochs: 4 -> 5\).*--out"):
-        train(SETTINGS.replace(epochs=5), images, tmp_path)
-    check_settings(SETTINGS.replace(n_fake=5), tmp_path)  # scoring alone
+    with pytest.raises(UserError, match=r"other settings \(batch_size: 32 -> 16\).*--out"):
+        train(SETTINGS.replace(batch_size=16, epochs=5), images, tmp_path)
+    assert check_settings(SETTINGS.replace(n_fake=5), tmp_path) == []  # scoring alone
+
+
+def test_the_epochs_of_a_stage_in_training_may_change(tmp_path):
+    write_json(tmp_path / "settings.json", SETTINGS.to_dict())
+    (tmp_path / "model").mkdir()
+    for stage, field in EPOCHS.items():
+        for epoch in (1, 2):
+            row = dict.fromkeys(HISTORY_FIELDS, 0.0) | {"epoch": epoch}
+            History(tmp_path / f"history-{stage}.csv").append(row)
+        for epochs in (3, 9):
+            changed = check_settings(SETTINGS.replace(**{field: epochs}), tmp_path)
+            old = getattr(SETTINGS, field)
+            assert changed == ([] if epochs == old else [f"{field}: {old} -> {epochs}"])
+        option = "--" + field.replace("_", "-")
+        with pytest.raises(
+            UserError, match=f"{stage} stage has 2 epochs.*at least 3 with {option}"
+        ):
+            check_settings(SETTINGS.replace(**{field: 2}), tmp_path)
+        (tmp_path / "model" / f"{stage}.keras").touch()  # finished
+        with pytest.raises(UserError, match=f"other settings .{field}: {old} -> 9"):
+            check_settings(SETTINGS.replace(**{field: 9}), tmp_path)
 
 
 def test_a_folder_from_before_a_setting_goes_on(tmp_path, images):

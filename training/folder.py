@@ -27,7 +27,7 @@ from training.layout import (
 )
 from training.progress import with_progress
 
-STAGES = ("first", "second")
+EPOCHS = {"first": "epochs", "second": "second_epochs"}  # how long each stage is trained
 HELD_OUT = 256  # test images whose pixel error is followed through training
 
 
@@ -56,8 +56,14 @@ def load_images(settings: RunSettings, split: str, data_dir: str | None = None) 
     return with_progress(jpeg_round_trip, title, images, unit="image")
 
 
-def check_settings(settings: RunSettings, folder: Path) -> None:
+def check_settings(settings: RunSettings, folder: Path) -> list[str]:
     """Refuses a folder that holds a run with other settings, or a damaged file.
+
+    The number of epochs of a stage in training may change, down to the epoch that it is in: what it
+    has learned so far does not depend on when it will end.
+
+    Returns:
+        The numbers of epochs that are changed so, one ``name: old -> new`` each.
 
     Raises:
         UserError: naming what differs, or the file.
@@ -66,13 +72,34 @@ def check_settings(settings: RunSettings, folder: Path) -> None:
     found = {path.name: read_json(path) for path in sorted(Path(folder).glob("*.json"))}
     existing = found.get(SETTINGS_FILE)
     if existing is None:
-        return
-    changed = differences(of_training(existing), settings.training_dict())
-    if changed:
+        return []
+    begun, now = of_training(existing), settings.training_dict()
+    ends = {
+        field: now[field]
+        for stage, field in EPOCHS.items()
+        if not model_file(folder, stage).exists()
+    }
+    if changed := differences({**begun, **ends}, now):
         raise UserError(
             f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "
             "it was made with, or choose another --out."
         )
+    changed = differences(begun, now)
+    for stage, field in EPOCHS.items():
+        done = len(histories(folder)[stage].rows)
+        if begun.get(field) != now[field] and done >= now[field]:
+            raise UserError(
+                f"{folder} holds a run whose {stage} stage has {done} epochs behind it: name at "
+                f"least {done + 1} with --{field.replace('_', '-')}, got {now[field]}, or choose "
+                "another --out."
+            )
+    return changed
+
+
+def note_changed_epochs(settings: RunSettings, changed: list[str]) -> None:
+    """Says that a run goes on to another end than it was begun for."""
+    for change in changed:
+        print(f"{settings.name} goes on with {change}", flush=True)
 
 
 def check_images(folder: Path, train: np.ndarray, test: np.ndarray) -> dict[str, str]:
@@ -134,7 +161,7 @@ def forget_second_stage(folder: Path) -> None:
 
 def histories(folder: Path) -> dict[str, History]:
     """Both stages' per-epoch figures."""
-    return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in STAGES}
+    return {stage: History(Path(folder) / f"history-{stage}.csv") for stage in EPOCHS}
 
 
 def has_checkpoint(folder: Path, stage: str) -> bool:
@@ -146,7 +173,8 @@ def epochs_left(settings: RunSettings, folder: Path) -> tuple[int, int]:
     """Epochs that the stages still have before them, by what the run's folder holds."""
     left = []
     done = histories(folder)
-    for stage, epochs in zip(STAGES, (settings.epochs, settings.second_epochs), strict=True):
+    for stage, field in EPOCHS.items():
+        epochs = getattr(settings, field)
         begun = (folder / jax_state(stage)).exists() or has_checkpoint(folder, stage)
         if model_file(folder, stage).exists():
             epochs = 0

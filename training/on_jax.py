@@ -52,6 +52,7 @@ from training.folder import (
     keep_stage,
     load_images,
     load_stage,
+    note_changed_epochs,
     train_stages,
 )
 from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
@@ -211,7 +212,7 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    check_settings(settings, folder)
+    note_changed_epochs(settings, check_settings(settings, folder))
     write_json(folder / SETTINGS_FILE, settings.to_dict())
     common = {"save_seconds": save_seconds, "deadline": deadline}
 

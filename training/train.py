@@ -24,6 +24,7 @@ from training.folder import (
     histories,
     keep_stage,
     load_stage,
+    note_changed_epochs,
     train_stages,
 )
 from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
@@ -151,10 +152,11 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    check_settings(settings, folder)
+    changed = check_settings(settings, folder)
     distribution.check(settings, strategy)
     chief = distribution.is_chief(strategy)
     if chief:
+        note_changed_epochs(settings, changed)
         write_json(folder / SETTINGS_FILE, settings.to_dict())
 
     with explained(folder), distribution.scope(strategy):
