@@ -10,6 +10,7 @@ from experiments.errors import UserError
 CACHE_VARIABLE = "TWO_STAGE_VAE_CACHE"
 INCEPTION_VARIABLE = "TWO_STAGE_VAE_INCEPTION"  # the folder of a local scoring network
 HUB_CACHE_VARIABLE = "TFHUB_CACHE_DIR"
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 # The notebooks run with these too, and the models' tests pass (Python 3.12); requirements.txt has
 # what everything is tested with.
 OLDEST = {"tensorflow": "2.19", "keras": "3.10", "numpy": "2.0"}
@@ -21,6 +22,8 @@ DEFAULTS = {
     # TensorFlow turns oneDNN on by itself only on processors with AVX-512 VNNI or the like. Its
     # products are the faster ones elsewhere too, see docs/performance.md.
     "TF_ENABLE_ONEDNN_OPTS": "1",
+    # NVIDIA's libraries multiply float32 matrices as TF32 on recent GPUs; the authors' did not.
+    TF32_VARIABLE: "0",
 }
 
 

@@ -74,6 +74,7 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     trained_on = json.loads((tmp_path / "pieces" / "trained_on.json").read_text())
     assert trained_on["backend"] == "jax"
     assert trained_on["stages"] == ["first", "second"]
+    assert trained_on["precision"] == "float32"
 
     def refuse(*_, **__):
         raise AssertionError("a finished stage was trained again")

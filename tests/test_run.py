@@ -638,3 +638,16 @@ def test_every_method_table_and_figure(tmp_path):
             place = f"{dataset}-{network}-two-stage-trial0/figures/{figure}.png"
             assert (tmp_path / place).read_bytes().startswith(b"\x89PNG")
             assert f"]({place})" in report
+
+
+def test_a_record_says_what_a_gpu_multiplies_in(monkeypatch):
+    import tensorflow as tf
+
+    assert "TF32" not in records.machine()  # no GPU here
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu])
+    details = {"device_name": "NVIDIA H100"}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    assert records.machine().endswith(", NVIDIA H100")  # float32, which environment.py asks for
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert records.machine().endswith(", NVIDIA H100, TF32")

@@ -7,6 +7,7 @@ import platform
 import sys
 from importlib import metadata
 
+from experiments.environment import TF32_VARIABLE
 from experiments.paper import SCORED_IMAGES
 from experiments.settings import GAMMAS, RunSettings
 
@@ -30,9 +31,12 @@ def machine() -> str:
     import tensorflow as tf
 
     parts = [f"{os.cpu_count()} CPU cores", platform.machine(), sys.platform]
-    for device in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    for device in gpus:
         details = tf.config.experimental.get_device_details(device)
         parts.append(details.get("device_name", "GPU"))
+    if gpus and os.environ.get(TF32_VARIABLE) != "0":
+        parts.append("TF32")
     return ", ".join(parts)
 
 
