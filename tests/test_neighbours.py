@@ -73,7 +73,8 @@ def test_one_level_in_one_pixel_of_a_large_image_is_seen():
         (np.zeros((0, 4, 4, 1), np.uint8), 1, "of the same size"),
         (np.zeros((1, 4, 4, 1), np.uint8), 6, "from 1 to 5"),
         (np.zeros((1, 4, 4, 1), np.int64), 1, "got int64"),
-        (np.full((1, 4, 4, 1), 7.0), 1, r"in \[0, 1\]"),
+        (np.full((1, 4, 4, 1), 1.01), 1, r"in \[0, 1\]"),
+        (np.full((1, 4, 4, 1), -0.01), 1, r"in \[0, 1\]"),
         (np.full((1, 4, 4, 1), np.nan), 1, r"in \[0, 1\]"),
     ],
 )

@@ -113,7 +113,7 @@ def test_blocks_and_order_do_not_matter():
     rng = np.random.default_rng(5)
     real, fake = rng.normal(size=(90, 7)), 0.9 * rng.normal(size=(70, 7)) + 0.2
     whole = prdc(real, fake)
-    assert prdc(real, fake, block_size=13) == whole
+    assert prdc(real, fake, k=3, density_k=5, block_size=13) == whole  # the papers' neighbours
     assert prdc(rng.permutation(real), rng.permutation(fake)) == pytest.approx(whole)
 
 
