@@ -119,6 +119,15 @@ def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_precision_that_the_user_has_chosen_stays():
+    jax = pytest.importorskip("jax")
+    from training import on_jax
+
+    with jax.default_matmul_precision("tensorfloat32"):
+        on_jax.multiply_in_float32()
+        assert jax.config.jax_default_matmul_precision == "tensorfloat32"
+
+
 def test_another_backend_is_refused(capsys):
     from training import on_jax
 

@@ -22,8 +22,6 @@ import zipfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-# JAX would round the factors of float32 products to TF32 on recent GPUs; the authors' are float32.
-os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "float32")
 if __name__ == "__main__" and importlib.util.find_spec("jax") is None:
     print(
         "training.on_jax: JAX is missing: pip install jax, or jax[cuda13] for an NVIDIA GPU.",
@@ -216,6 +214,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     note_changed_epochs(settings, check_settings(settings, folder))
     write_json(folder / SETTINGS_FILE, settings.to_dict())
+    multiply_in_float32()
     common = {"save_seconds": save_seconds, "deadline": deadline}
 
     def trained(name, vae, array, **arguments):
@@ -240,6 +239,17 @@ def train(
     train_stages(settings, build(settings), images, trained, (PixelError(held_out),))
 
 
+def multiply_in_float32() -> None:
+    """As the authors did; recent GPUs would round the factors of float32 products to TF32.
+
+    What the user has chosen, by JAX_DEFAULT_MATMUL_PRECISION, stays.
+    """
+    import jax
+
+    if jax.config.jax_default_matmul_precision is None:
+        jax.config.update("jax_default_matmul_precision", "float32")
+
+
 def place(stages: list[str]) -> dict:
     """Backend, device and versions, for the run's record, and the stages that it is true of."""
     import jax
@@ -248,7 +258,7 @@ def place(stages: list[str]) -> dict:
         "stages": stages,
         "backend": "jax",
         "device": jax.devices()[0].device_kind,
-        "precision": jax.config.jax_default_matmul_precision or "JAX's default",
+        "precision": jax.config.jax_default_matmul_precision,
         "python": platform.python_version(),
         "jax": jax.__version__,
         "keras": keras.__version__,
