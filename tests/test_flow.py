@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -33,11 +33,12 @@ def drawn(seed, n=3, length=5, kappa=KAPPA, scale=1.5):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 6))
+@example(seed=88, length=4, kappa=4)
+@given(seed=st.integers(0, 10_000), length=st.integers(1, 4), kappa=st.integers(1, 6))
 def test_log_det_is_that_of_the_numerical_jacobian(seed, length, kappa):
     z, parameters = drawn(seed, length=length, kappa=kappa)
     log_det = ops.convert_to_numpy(planar_flows(z, parameters)[1])
-    step = 1e-5
+    step = 1e-6  # with 1e-5 the difference was wrong by 5e-5 where the flow all but folds (seed 88)
     jacobian = np.empty((len(z), kappa, kappa))
     for j in range(kappa):
         change = step * np.eye(kappa)[j]
@@ -47,7 +48,8 @@ def test_log_det_is_that_of_the_numerical_jacobian(seed, length, kappa):
         jacobian[:, :, j] = (above - below) / (2 * step)
     sign, numerical = np.linalg.slogdet(jacobian)
     assert (sign > 0).all()
-    np.testing.assert_allclose(log_det, numerical, rtol=1e-5, atol=1e-5)
+    blown_up = np.linalg.norm(np.linalg.inv(jacobian), axis=(1, 2))  # what errors of J grow by
+    assert (np.abs(log_det - numerical) < 1e-5 * (1 + np.abs(numerical)) + 1e-8 * blown_up).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
