@@ -84,16 +84,15 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
             f"{folder} holds a run with other settings ({'; '.join(changed)}): repeat the command "
             "it was made with, or choose another --out."
         )
-    changed = differences(begun, now)
-    for stage, field in EPOCHS.items():
-        done = len(histories(folder)[stage].rows)
+    for stage, history in histories(folder).items():
+        field, done = EPOCHS[stage], len(history.rows)
         if begun.get(field) != now[field] and done >= now[field]:
             raise UserError(
                 f"{folder} holds a run whose {stage} stage has {done} epochs behind it: name at "
                 f"least {done + 1} with --{field.replace('_', '-')}, got {now[field]}, or choose "
                 "another --out."
             )
-    return changed
+    return differences(begun, now)
 
 
 def note_changed_epochs(settings: RunSettings, changed: list[str]) -> None:
