@@ -15,7 +15,17 @@ class FusedAdam(keras.optimizers.Adam):
     TensorFlow 1 and in Keras); the weights and both moments are read and written once instead of
     once per operation. That matters on a CPU, where the two dense layers' 13 million weights make
     the update memory-bound. On other backends, and for AMSGrad, it is Keras's Adam.
+
+    On one device nothing is summed over devices: TensorFlow would keep the graph that does so, and
+    with it weights and moments, as long as the process lives (tensorflow issue 80895).
     """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        import tensorflow as tf
+
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return grads_and_vars
+        return super()._all_reduce_sum_gradients(grads_and_vars)
 
     def update_step(self, gradient, variable, learning_rate):
         if keras.backend.backend() != "tensorflow" or self.amsgrad:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import re
+import weakref
 from pathlib import Path
 
 import keras
@@ -442,6 +444,25 @@ def test_a_step_is_traced_once(monkeypatch):
         vae.fit(images(64), batch_size=32, epochs=2, verbose=0)
         assert int(vae.optimizer.iterations) == 4
     assert traces == [True, True]
+
+
+def test_a_training_leaves_no_graph_behind(monkeypatch):
+    """It would hold weights and moments: gigabytes after some dozen runs of one command."""
+    graphs = []
+    objective = models.VAE.objective
+
+    def noted(self, x, training=False):
+        graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+        return objective(self, x, training=training)
+
+    monkeypatch.setattr(models.VAE, "objective", noted)
+    vae = small().first
+    vae.compile(optimizer=adam(1e-3))
+    vae.fit(images(64), batch_size=32, verbose=0)
+    assert graphs[0]() is not None
+    del vae
+    gc.collect()
+    assert [graph() for graph in graphs] == [None]
 
 
 def test_a_frozen_batch_normalisation_keeps_its_averages():
