@@ -98,7 +98,8 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
 def note_changed_epochs(settings: RunSettings, changed: list[str]) -> None:
     """Says that a run goes on to another end than it was begun for."""
     for change in changed:
-        print(f"{settings.name} goes on with {change}", flush=True)
+        if settings.two_stages or not change.startswith(EPOCHS["second"]):
+            print(f"{settings.name} goes on with {change}", flush=True)
 
 
 def check_images(folder: Path, train: np.ndarray, test: np.ndarray) -> dict[str, str]:
