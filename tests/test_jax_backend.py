@@ -45,6 +45,7 @@ def curves(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("method", METHODS)
 def test_curves_agree(curves, method):
     on_tensorflow, on_jax = curves[method]
@@ -61,6 +62,7 @@ def test_curves_agree(curves, method):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_curves_move(curves):
     """Equal curves would say little if nothing were trained."""
     for on_tensorflow, _ in map(curves.get, METHODS):
@@ -69,11 +71,13 @@ def test_curves_move(curves):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_jax_does_without_tensorflow(curves):
     assert not any(curves[method][1]["tensorflow_imported"] for method in METHODS)
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_several_steps_in_one_call_are_the_same_steps(curves):
     apart, moved = curves["stacked"]
     assert apart < 1e-6 < 1e-3 < moved
