@@ -178,7 +178,7 @@ QUICK = {
     "fashion_mnist": ("fashion_mnist-sample", "fashion_mnist", 8, 15),
     "cifar10": ("cifar10-standin", "cifar10-standin", 6, 15),
     "celeba": ("celeba-standin", "celeba-standin", 4, 30),  # half as many images as the others
-    # After 2 epochs some images' sd_z are near 50, on which the second stage diverges.
+    # After some 30 steps a few images' sd_z are near 50, on which the second stage diverges.
     "celeba140": ("celeba-standin", "celeba140-standin", 6, 30),
 }
 QUICK_BASELINE_FRACTION = 0.25  # of the epochs, for the models other than two-stage
