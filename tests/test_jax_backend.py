@@ -15,10 +15,16 @@ from tests import jax_worker
 
 pytest.importorskip("jax")
 ROOT = Path(__file__).parent.parent
+
 METHODS = (  # one for each kind of objective; of the two-stage VAE the second stage
     *("vae-learned-gamma", "vae-flow", "wae-mmd"),
     *("two-stage", "two-stage-optimal-gamma"),
 )
+
+
+def on_both_backends(test):
+    """Two processes for each method: minutes."""
+    return pytest.mark.slow(pytest.mark.longest(test))
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +50,7 @@ def curves(tmp_path_factory):
     return found | {"stacked": json.loads((folder / "stacked.json").read_text())}
 
 
-@pytest.mark.slow
-@pytest.mark.longest
+@on_both_backends
 @pytest.mark.parametrize("method", METHODS)
 def test_curves_agree(curves, method):
     on_tensorflow, on_jax = curves[method]
@@ -61,8 +66,7 @@ def test_curves_agree(curves, method):
             )
 
 
-@pytest.mark.slow
-@pytest.mark.longest
+@on_both_backends
 def test_curves_move(curves):
     """Equal curves would say little if nothing were trained."""
     for on_tensorflow, _ in map(curves.get, METHODS):
@@ -70,14 +74,12 @@ def test_curves_move(curves):
         assert reconstruction[-1] < reconstruction[0]
 
 
-@pytest.mark.slow
-@pytest.mark.longest
+@on_both_backends
 def test_jax_does_without_tensorflow(curves):
     assert not any(curves[method][1]["tensorflow_imported"] for method in METHODS)
 
 
-@pytest.mark.slow
-@pytest.mark.longest
+@on_both_backends
 def test_several_steps_in_one_call_are_the_same_steps(curves):
     apart, moved = curves["stacked"]
     assert apart < 1e-6 < 1e-3 < moved

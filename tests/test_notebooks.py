@@ -103,7 +103,7 @@ def test_the_set_up_installs_what_is_missing_or_too_old(path, setuptools, more, 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=pytest.mark.longest if "theory" in path.stem else ())
+        pytest.param(path, marks=() if "quickstart" in path.stem else pytest.mark.longest)
         for path in NOTEBOOKS
     ],
     ids=lambda path: path.stem,

@@ -52,6 +52,7 @@ def settings() -> RunSettings:
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch):
     pytest.importorskip("jax")
     from models import TwoStageVAE

@@ -63,7 +63,8 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
     has learned so far does not depend on when it will end.
 
     Returns:
-        The numbers of epochs that are changed so, one ``name: old -> new`` each.
+        The numbers of epochs that are changed so, of stages that the run has, one
+        ``name: old -> new`` each.
 
     Raises:
         UserError: naming what differs, or the file.
@@ -92,14 +93,15 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
                 f"least {done + 1} with --{field.replace('_', '-')}, got {now[field]}, or choose "
                 "another --out."
             )
+    if not settings.two_stages:
+        begun = {**begun, EPOCHS["second"]: now[EPOCHS["second"]]}  # nothing goes on with these
     return differences(begun, now)
 
 
 def note_changed_epochs(settings: RunSettings, changed: list[str]) -> None:
     """Says that a run goes on to another end than it was begun for."""
     for change in changed:
-        if settings.two_stages or not change.startswith(EPOCHS["second"]):
-            print(f"{settings.name} goes on with {change}", flush=True)
+        print(f"{settings.name} goes on with {change}", flush=True)
 
 
 def check_images(folder: Path, train: np.ndarray, test: np.ndarray) -> dict[str, str]:
