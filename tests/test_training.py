@@ -171,6 +171,14 @@ def test_the_epochs_of_a_stage_in_training_may_change(tmp_path):
             check_settings(SETTINGS.replace(**{field: 9}), tmp_path)
 
 
+def test_a_run_of_one_stage_has_no_second_to_go_on_with(tmp_path):
+    one = SETTINGS.replace(model="vae-fixed-gamma")
+    write_json(tmp_path / "settings.json", one.to_dict())
+    assert check_settings(one.replace(second_epochs=one.second_epochs + 1), tmp_path) == []
+    changed = check_settings(one.replace(epochs=one.epochs + 1), tmp_path)
+    assert changed == [f"epochs: {one.epochs} -> {one.epochs + 1}"]
+
+
 def test_a_folder_from_before_a_setting_goes_on(tmp_path, images):
     before = {k: v for k, v in SETTINGS.to_dict().items() if k != "gamma"}
     write_json(tmp_path / "settings.json", before)
