@@ -23,7 +23,7 @@ METHODS = (  # one for each kind of objective; of the two-stage VAE the second s
 
 
 def on_both_backends(test):
-    """Two processes for each method: minutes."""
+    """Marks what waits for every method to be trained on TensorFlow and on JAX: minutes."""
     return pytest.mark.slow(pytest.mark.longest(test))
 
 
