@@ -374,6 +374,7 @@ def schedule(record: Record) -> str:
 
 def epochs(record: Record) -> str:
     """The epochs that a row rests on: of a first stage sampled alone, no second stage's."""
-    if record.get("epochs") and is_first_stage(str(record.get("method"))):
-        return f"{record['epochs']} epochs"
+    count = record.get("epochs")
+    if count and is_first_stage(str(record.get("method"))):
+        return f"{count} epoch{'' if count == 1 else 's'}"
     return str(record.get("schedule") or "")

@@ -83,8 +83,9 @@ class RunSettings:
     @property
     def schedule(self) -> str:
         """The schedule in one line, as it stands beside every score."""
-        second = f" + {self.second_epochs}" if self.two_stages else ""
-        return f"{self.epochs}{second} epochs"
+        if self.two_stages:
+            return f"{self.epochs} + {self.second_epochs} epochs"
+        return f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
 
     @property
     def two_stages(self) -> bool:

@@ -90,3 +90,18 @@ def test_a_missing_field_has_its_default():
     assert differences(before, changed) == ["gamma: 'learned' -> 'optimal'"]
     before = {k: v for k, v in s.to_dict().items() if k != "epochs"}  # has no default
     assert differences(before, s.to_dict()) == ["epochs: None -> 400"]
+
+
+@pytest.mark.parametrize(
+    ("model", "epochs", "schedule"),
+    [
+        ("vae-fixed-gamma", 1, "1 epoch"),
+        ("vae-fixed-gamma", 2, "2 epochs"),
+        ("two-stage", 1, "1 + 1 epochs"),
+    ],
+)
+def test_the_schedule_in_words(model, epochs, schedule):
+    settings = presets.resolve("paper", "mnist").replace(
+        model=model, epochs=epochs, second_epochs=1
+    )
+    assert settings.schedule == schedule
