@@ -180,7 +180,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="DATASET=TEXT",
-        help="a footnote for scores on files that are not what their name says",
+        help="a footnote for scores on files that are not what their name says, kept until another "
+        "is given; DATASET= takes it back",
     )
     spread = p.add_argument_group("spreading runs")
     spread.add_argument(
@@ -222,16 +223,16 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _data_notes(pairs: list[str]) -> dict[str, str]:
-    notes = {}
+def _data_notes(pairs: list[str]) -> dict[str, str | None]:
+    notes: dict[str, str | None] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
-        if not separator or name not in presets.DATASETS or not text.strip():
+        if not separator or name not in presets.DATASETS:
             raise UserError(
                 f"--data-note takes DATASET=TEXT with one of {', '.join(presets.DATASETS)}, got "
                 f"{pair!r}."
             )
-        notes[name] = text.strip()
+        notes[name] = text.strip() or None
     return notes
 
 

@@ -138,7 +138,16 @@ def with_nearest(
 
 
 # What must agree for a row of the paper to stand beside a variant.
-_ALIKE = ("data_source", "data_note", "network", "latent_dim", "preset", "epochs", "features")
+_ALIKE = (
+    "data_source",
+    "data_note",
+    "data_missing",
+    "network",
+    "latent_dim",
+    "preset",
+    "epochs",
+    "features",
+)
 
 
 _BEYOND_NOTES = (

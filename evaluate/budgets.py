@@ -37,7 +37,7 @@ Record = Mapping[str, Any]
 _ALIKE = [
     field
     for field in SAME_EXPERIMENT
-    if field not in ("method", "latent_dim", "schedule", "epochs", "second_epochs")
+    if field not in ("method", "latent_dim", "epochs", "second_epochs")
 ]
 
 

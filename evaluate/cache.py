@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.environment import CACHE_VARIABLE
 from experiments.errors import UserError
 from experiments.files import write_atomically, write_json
 
@@ -56,7 +57,8 @@ def cached_features(
     except OSError as error:
         raise UserError(
             f"{folder}: the features ({len(content) / 1e6:.0f} MB) could not be stored "
-            f"({error.strerror or error}); make room there or choose another folder"
+            f"({error.strerror or error}); make room there, or name another folder: --out for a "
+            f"run's features, the environment variable {CACHE_VARIABLE} for real images'"
         ) from error
     return features
 

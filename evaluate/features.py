@@ -138,8 +138,9 @@ def load_inception(path: str | Path | None = None) -> Extractor:
 
     Raises:
         UserError: not a SavedModel, no ``pool_3`` of 2,048 features, a faulty ``features.json``,
-            or no network for the download.
+            no network for the download, or no TF-GAN, by whose functions scores are checked.
     """
+    tfgan.modules()  # before days of training, not after
     path = path or os.environ.get(INCEPTION_VARIABLE) or None
     if path is None:
         network, folder = tfgan.inception()

@@ -52,9 +52,10 @@ def prdc(
         block_size: rows of one block; no (n, m) matrix is held.
         progress: called as ``progress(done, total)`` after each block of rows.
 
-    Float32 features are multiplied in float32: a distance is then known to about 1e-6 of the
-    features' squared norms, and only an image that close to the edge of a ball may fall on its
-    other side. Anything else is computed in float64.
+    Float32 features are multiplied in float32: a squared distance is then known to about 5e-6 of
+    the squared norms |x|^2 + |y|^2 (of 2,048 features around 0), and one below 4e-5 of them counts
+    as 0. Only an image that close to the edge of a ball may fall on its other side. Anything else
+    is computed in float64.
 
     Raises:
         ValueError: not 2-D, different d, values that are not finite, k below 1, or a set with

@@ -129,7 +129,7 @@ def summary(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     for r in records:
         method = str(r.get("method"))
         model = _TRAINED_AS.get(method.removesuffix(RENORMALISED), method)
-        key = (model, *(str(r.get(k)) for k in ("dataset", "network", "trial", "seed", "schedule")))
+        key = (model, *(str(r.get(k)) for k in ("dataset", "network", "trial", "seed", "epochs")))
         stages = trainings.setdefault(key, {"first": 0.0, "second": 0.0})
         seconds = r.get("seconds") or {}
         for stage in stages if method not in SECOND_STAGE_ABLATIONS else ("second",):
@@ -178,10 +178,14 @@ def _schedules(records: Sequence[Record], get: Callable[[Record], str]) -> str:
 
 
 def _trained_on(record: Record) -> str:
-    said = dict(record.get("trained_on") or {})
-    stages = said.pop("stages", ())
-    parts = [f"{', '.join(stages)} stage{'s' * (len(stages) > 1)}"] if stages else []
-    return ", ".join([*parts, *(f"{k} {v}" for k, v in said.items())])
+    places = record.get("trained_on") or []
+    texts = []
+    for place in [places] if isinstance(places, dict) else places:
+        said = dict(place)
+        stages = said.pop("stages", ())
+        parts = [f"{', '.join(stages)} stage{'s' * (len(stages) > 1)}"] if stages else []
+        texts.append(", ".join([*parts, *(f"{k} {v}" for k, v in said.items())]))
+    return "; ".join(texts)
 
 
 def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
@@ -202,6 +206,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     facts = (
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
+        ("Data that are missing", _distinct(records, field("data_missing"))),
         ("Through JPEG", _distinct(records, jpeg)),
         ("Training images", _distinct(records, count)),
         ("SHA-256, training", _distinct(records, digest("train"))),
@@ -225,7 +230,7 @@ def _training_table(records: Sequence[Record]) -> Table | None:
     scoring: dict[tuple, float] = {}
     for r in records:
         seconds = r.get("seconds") or {}
-        key = tuple(str(r.get(k)) for k in ("method", "network", "trial", "seed", "schedule"))
+        key = tuple(str(r.get(k)) for k in ("method", "network", "trial", "seed", "epochs"))
         scoring[key] = scoring.get(key, 0.0) + (seconds.get("scoring") or 0.0)
         row = [
             method_label(r),

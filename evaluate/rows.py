@@ -33,9 +33,9 @@ _METHODS = (*paper.ROWS, *paper.ABLATIONS, *paper.BEYOND, *paper.SECOND_STAGE)
 
 # Everything that must agree before two records count as trials of one experiment.
 _SETTINGS = (
-    *("dataset", "data_source", "data_note", "n_train"),
+    *("dataset", "data_source", "data_note", "data_missing", "n_train"),
     *("method", "network", "latent_dim"),
-    *("preset", "schedule", "epochs", "second_epochs", "batch_size", "learning_rate"),
+    *("preset", "epochs", "second_epochs", "batch_size", "learning_rate"),
     *("gamma_speed", "jpeg"),
     *("protocol", "features", "features_note", "smoke"),
 )
@@ -127,19 +127,24 @@ def data_label(record: Record) -> str:
     """Name a record's data as tables do: the paper's name only for the paper's own data set.
 
     A sample or a stand-in goes by the name of its source. A data note says that the data are not
-    what their name promises.
+    what their name promises, or not all of it.
     """
     dataset = str(record.get("dataset"))
     if not _is_official(record):
         return str(record["data_source"])
-    if record.get("data_note"):
+    if _data_notes(record):
         return f"{dataset} (other data)"
     return paper.DATASETS.get(dataset, dataset)
 
 
 def is_papers_data(record: Record) -> bool:
     """Return whether a record is about the paper's own images, as far as it says."""
-    return _is_official(record) and not record.get("data_note")
+    return _is_official(record) and not _data_notes(record)
+
+
+def _data_notes(record: Record) -> list[str]:
+    """What a record says of its data: the user's note, and what is missing."""
+    return [record[key] for key in ("data_note", "data_missing") if record.get(key)]
 
 
 def _is_official(record: Record) -> bool:
@@ -161,7 +166,7 @@ def method_label(record: Record) -> str:
 
 def naming(record: Record, notes: Notes) -> tuple[str, str]:
     """The cells that say what a row is about: data and method."""
-    said = " ".join(map(_sentence, filter(None, (record.get("data_note"), _jpeg_note(record)))))
+    said = " ".join(map(_sentence, filter(None, (*_data_notes(record), _jpeg_note(record)))))
     assumptions = " ".join(assumed(record))
     return notes.mark(data_label(record), said), notes.mark(method_label(record), assumptions)
 

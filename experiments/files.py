@@ -6,13 +6,21 @@ import contextlib
 import json
 import os
 import time
+import tokenize
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from experiments.errors import UserError
 
+# What readers of .npz and .keras files raise for a damaged one, NumPy's of headers the last two.
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, zipfile.BadZipFile),
+    *(SyntaxError, tokenize.TokenError),
+)
 ABANDONED = 24 * 3600.0  # seconds after which no process is still writing a temporary file
 
 
@@ -67,18 +75,27 @@ def write_json(path: str | os.PathLike, content: Any) -> Path:
     return write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """What write_json wrote; None where there is no such file.
+def read_json(path: str | os.PathLike, kind: type | tuple[type, ...] = object) -> Any:
+    """What write_json wrote, a ``kind``; None where there is no such file.
 
     Raises:
-        UserError: for a file that is not JSON. Taken for a missing one it would be overwritten.
+        UserError: for a file that is not JSON, or not of that kind. Taken for a missing one it
+            would be overwritten.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:  # of JSON or of UTF-8
-        raise UserError(
-            f"{path} is damaged, it is not JSON ({error}): restore it from a copy, or remove it to "
-            "do without what it held."
-        ) from error
+        raise damaged(path, f"not JSON ({error})") from error
+    if not isinstance(content, kind):
+        raise damaged(path, f"a {type(content).__name__}, which it should not be")
+    return content
+
+
+def damaged(path: str | os.PathLike, reason: str) -> UserError:
+    """What to tell the user about a JSON file that is what ``reason`` says."""
+    return UserError(
+        f"{path} is damaged, it is {reason}: restore it from a copy, or remove it to do without "
+        "what it held."
+    )

@@ -116,15 +116,17 @@ def is_first_stage(method: str) -> bool:
 
 
 def of_training(settings: dict) -> dict:
-    """Settings as a dict, without what concerns scoring alone."""
-    return {k: v for k, v in settings.items() if k not in SCORING_FIELDS}
+    """Settings as a dict, without what concerns scoring alone; a field that lacks has its default.
+
+    Settings written before the field was thought of are those that it was added to.
+    """
+    return {k: v for k, v in {**_defaults(), **settings}.items() if k not in SCORING_FIELDS}
 
 
 def differences(old: dict, new: dict) -> list[str]:
     """What changed between two such dicts, one ``name: old -> new`` a field.
 
-    A field that one of them lacks has its default value there: settings written before the field
-    was thought of are those that it was added to.
+    A field that one of them lacks has its default value there, see :func:`of_training`.
     """
     old, new = ({**_defaults(), **settings} for settings in (old, new))
     names = sorted(set(old) | set(new))

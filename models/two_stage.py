@@ -196,6 +196,7 @@ class TwoStageVAE:
 
         Raises:
             FileNotFoundError: if ``folder`` holds no saved TwoStageVAE.
+            OSError, ValueError, KeyError, zipfile.BadZipFile: Keras's, for a damaged file.
         """
         folder = Path(folder)
         missing = [n for n in (FIRST_FILE, SECOND_FILE) if not (folder / n).exists()]

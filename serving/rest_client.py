@@ -11,6 +11,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -49,20 +50,25 @@ class RestClient:
         outputs = self.signatures().get(signature, {}).get("outputs", {})
         content = {name: np.asarray(value).tolist() for name, value in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": content})
-        answer = self._ask(":predict", body.encode())["outputs"]
-        if len(outputs) == 1:  # an only output comes without its name
-            answer = {next(iter(outputs)): answer}
-        return {name: np.array(value, DTYPES[outputs[name][0]]) for name, value in answer.items()}
+        answer = self._ask(":predict", body.encode())
+        with self._expected():
+            answer = answer["outputs"]
+            if len(outputs) == 1:  # an only output comes without its name
+                answer = {next(iter(outputs)): answer}
+            return {
+                name: np.array(value, DTYPES[outputs[name][0]]) for name, value in answer.items()
+            }
 
     def signatures(self) -> dict:
         """Names, types and shapes, asked for once; see :class:`serving.client.Client`."""
         if self._signatures is None:
-            found = self._ask("/metadata")["metadata"]["signature_def"]["signature_def"]
-            self._signatures = {
-                name: {side: _tensors(definition.get(side, {})) for side in ("inputs", "outputs")}
-                for name, definition in found.items()
-                if not name.startswith("__")
-            }
+            answer = self._ask("/metadata")
+            with self._expected():
+                self._signatures = {
+                    name: {side: _tensors(found.get(side, {})) for side in ("inputs", "outputs")}
+                    for name, found in answer["metadata"]["signature_def"]["signature_def"].items()
+                    if not name.startswith("__")
+                }
         return self._signatures
 
     def _ask(self, path: str, body: bytes | None = None) -> dict:
@@ -80,9 +86,20 @@ class RestClient:
                 text = json.loads(text)["error"]
             raise ServingError(CODES.get(error.code, f"HTTP {error.code}"), text) from None
         except (http.client.HTTPException, ValueError) as error:
-            raise ServingError(
-                "UNAVAILABLE", f"{self.base} does not speak TensorFlow Serving's REST API ({error})"
-            ) from None
+            raise self._other_language(error) from None
+
+    @contextlib.contextmanager
+    def _expected(self) -> Iterator[None]:
+        """JSON of another shape than TensorFlow Serving's means that it was not that."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._other_language(f"{type(error).__name__}: {error}") from None
+
+    def _other_language(self, reason: object) -> ServingError:
+        return ServingError(
+            "UNAVAILABLE", f"{self.base} does not speak TensorFlow Serving's REST API ({reason})"
+        )
 
 
 def _tensors(infos: dict) -> dict[str, tuple[str, tuple[int, ...]]]:

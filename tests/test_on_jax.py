@@ -72,7 +72,7 @@ def test_pieces_make_the_whole_and_the_command_takes_it_up(tmp_path, monkeypatch
     for whole, cut in zip(*((m.first, m.second) for m in models), strict=True):
         for a, b in zip(whole.get_weights(), cut.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-    trained_on = json.loads((tmp_path / "pieces" / "trained_on.json").read_text())
+    (trained_on,) = json.loads((tmp_path / "pieces" / "trained_on.json").read_text())
     assert trained_on["backend"] == "jax"
     assert trained_on["stages"] == ["first", "second"]
     assert trained_on["precision"] == "float32"

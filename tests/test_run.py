@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import threading
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import data
 import models
 import reproduce_paper
+from data import lock
 from data.jpeg import jpeg_round_trip
 from evaluate import random_network
 from experiments import presets
@@ -24,7 +26,8 @@ from training import folder as training_folder
 from training import pictures, records, run, shards
 from training import scores as run_scores
 from training.failures import OutOfMemory, TrainingDiverged
-from training.folder import keep_stage, load_images
+from training.folder import alone_in, keep_stage, load_images
+from training.layout import TRAINED_ON_FILE
 from training.plan import check_output, make_plan
 from training.results import write_results
 from training.samples import sampling_seed, weights_digest
@@ -199,11 +202,11 @@ def test_other_images_are_refused_and_nothing_changes(out, monkeypatch, asked):
 def test_where_it_was_trained_is_what_holds_after_training(out, monkeypatch):
     plan = tiny_plan(out, ["mnist"], extras=True)
     folder = plan.folder(plan.runs[0])
-    (folder / run.TRAINED_ON_FILE).write_text('{"backend": "jax", "stages": ["first"]}')
+    (folder / TRAINED_ON_FILE).write_text('{"backend": "jax", "stages": ["first"]}')
     train = run.train
 
     def again(settings, images, folder, **options):
-        (folder / run.TRAINED_ON_FILE).unlink()  # as for a first stage that was removed
+        (folder / TRAINED_ON_FILE).unlink()  # as for a first stage that was removed
         return train(settings, images, folder, **options)
 
     monkeypatch.setattr(run, "train", again)
@@ -307,6 +310,7 @@ def test_which_records_are_about_a_model(monkeypatch):
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_what_a_newly_trained_stage_makes_stale(tmp_path, monkeypatch, name):
     files = ["model/first.keras", "model/second.keras", "checkpoints-second/a", "saved_model/1/b"]
+    files += ["figures.json", "samples.npz", "figures/samples.png"]  # the first stage's, too
     for file in (*files, "settings.json"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
@@ -314,8 +318,115 @@ def test_what_a_newly_trained_stage_makes_stale(tmp_path, monkeypatch, name):
     keep_stage("new", tmp_path, name)
     assert (tmp_path / "model" / f"{name}.keras").read_text() == "new"
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
-    gone = {"saved_model/1/b"} | ({*files[1:3]} if name == "first" else set())
+    gone = {"saved_model/1/b"} | ({*files[1:]} if name == "first" else set())
     assert left == {*files, "settings.json"} - gone
+
+
+def test_pictures_of_a_first_stage_that_is_gone_do_not_stay(out):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    (folder / "model" / "first.keras").unlink()
+    (folder / "records.json").unlink()
+    plan = tiny_plan(out, ["mnist"], methods=["vae-learned-gamma"])
+    run.run_plan(plan, random_network())
+    assert set(pictures.load_samples(folder)) == {"test images", "vae-learned-gamma"}
+    assert "2-Stage VAE" not in (folder / "figures.json").read_text()
+    assert not (folder / "figures" / "samples-two-stage.png").exists()
+
+
+def test_damaged_samples_are_drawn_again(out, capsys):
+    folder = out / "mnist-infogan-two-stage-trial0"
+    whole = (folder / "samples.npz").read_bytes()
+    for damaged in (b"", whole[:-100], whole[:200] + b"\xff" * 50 + whole[250:]):
+        (folder / "samples.npz").write_bytes(damaged)
+        assert pictures.load_samples(folder) == {}
+        write_results(out, "a command")
+        assert "samples.npz is damaged" in capsys.readouterr().out
+    np.savez(folder / "samples.npz", others=np.zeros(3))
+    assert pictures.load_samples(folder) == {}
+    run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
+    assert {"test images", "two-stage"} < set(pictures.load_samples(folder))
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"epoch,loss\n1\n2,1\n", b"\xff\xfe\x00", b"\0" * 99]
+)
+def test_a_damaged_history_is_named(out, content):
+    plan = tiny_plan(out, ["mnist"])
+    path = plan.folder(plan.runs[0]) / "history-first.csv"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path} is (damaged|missing).* remove the run's folder"):
+        check_output(plan)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("records.json", '[{"fid": 1}]'), ("settings.json", "[]")]
+)
+def test_json_of_another_shape_is_named(out, name, content):
+    plan = tiny_plan(out, ["mnist"])
+    path = plan.folder(plan.runs[0]) / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"{path} is damaged"):
+        check_output(plan)
+
+
+def test_a_cache_that_cannot_be_written_is_named_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TWO_STAGE_VAE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"the cache folder .*file/cache.* TWO_STAGE_VAE_CACHE"):
+        check_output(tiny_plan(tmp_path / "out", ["mnist"]))
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+def test_a_run_has_one_process_at_a_time(out, capsys, monkeypatch):
+    plan = tiny_plan(out, ["mnist"])
+    (settings,) = plan.runs
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def work():
+        with alone_in(plan.folder(settings)):
+            at_work.set()
+            go_on.wait(60)
+            (plan.folder(settings) / "records.json").unlink()
+
+    said = lock.print if hasattr(lock, "print") else print
+    monkeypatch.setattr(lock, "print", lambda *a, **k: (said(*a, **k), go_on.set()), raising=False)
+    other = threading.Thread(target=work)
+    other.start()
+    assert at_work.wait(60)
+    found = run.execute(plan, settings, random_network())
+    other.join()
+    assert "Another process is at work in" in capsys.readouterr().out
+    assert len(found) == 4
+    # It looked for scores once the other had ended, and made those that were gone.
+    assert json.loads((plan.folder(settings) / "records.json").read_text()) == found
+    assert not (plan.folder(settings) / ".lock").exists()
+
+
+def test_a_model_that_gives_no_numbers_is_recorded_and_the_others_go_on(out, monkeypatch, capsys):
+    plan = tiny_plan(out)
+    (plan.folder(plan.runs[0]) / "records.json").unlink()
+    reconstruct = models.TwoStageVAE.reconstruct
+    folder_of = {"now": None}
+    execute = run.execute
+
+    def of_run(plan, settings, *args):
+        folder_of["now"] = settings.dataset
+        return execute(plan, settings, *args)
+
+    def broken(model, *args, **options):
+        images = reconstruct(model, *args, **options)
+        return images * np.nan if folder_of["now"] == "mnist" else images
+
+    monkeypatch.setattr(run, "execute", of_run)
+    monkeypatch.setattr(models.TwoStageVAE, "reconstruct", broken)
+    run.run_plan(plan, random_network())
+    records = json.loads((out / "results.json").read_text())
+    failed = "failed: its reconstructions are not finite"
+    assert {(r["dataset"], r["status"]) for r in records} == {
+        ("mnist", failed),
+        ("fashion_mnist", "ok"),
+    }
+    assert "scoring stopped, its reconstructions are not finite" in capsys.readouterr().out
 
 
 def test_a_narrower_command_keeps_the_other_rows_pictures(out):
@@ -353,6 +464,9 @@ def test_what_is_said_of_the_data_later_holds_for_all_rows(out):
     run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
     records = json.loads((out / "results.json").read_text())
     assert [r["data_note"] for r in records] == ["a copy"] * 8
+    run.run_plan(tiny_plan(out, ["mnist"], data_notes={"mnist": None}), random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert [r["data_note"] for r in records] == [None] * 8
 
 
 def test_one_method_alone_trains_one_stage(tmp_path):

@@ -20,6 +20,7 @@ from training.calibrate import Pace, seconds_of
 from training.callbacks import HISTORY_FIELDS
 from training.failures import RunFailed
 from training.folder import histories
+from training.layout import TRAINED_ON_FILE
 from training.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -127,7 +128,8 @@ def test_an_ablation_shares_the_first_stage_and_has_a_table(tmp_path, monkeypatc
     tables = {p.stem: p.read_text() for p in (tmp_path / "tables").glob("*.md")}
     assert "z drawn once" not in tables["smoke-paper"] + tables["smoke-mmd"]
     table = tables["smoke-second-stage-paper"]
-    assert table.count("| mnist-sample | 2-Stage VAE") == 2
+    assert table.count("| mnist-sample [1] | 2-Stage VAE") == 2
+    assert "[1] Only 64 of 2,000 train images and 64 of 1,000 test images." in table
     assert "2-Stage VAE, no skip connections and z drawn once" in table
     assert "beyond" not in " ".join(tables)
 
@@ -159,7 +161,9 @@ def test_what_is_done_costs_no_time_again(tmp_path):
     write_atomically(folder / "model" / "first.keras", "")
     assert seconds()[0] == pytest.approx(10 * steps * 0.1)
     failed = {
+        "dataset": "mnist-sample",
         "method": "two-stage",
+        "trial": 0,
         "protocol": "paper",
         "n_fake": 1000,
         "status": "failed: memory",
@@ -205,16 +209,20 @@ def test_an_ablation_takes_the_first_stage_that_its_run_has_now(tmp_path):
 def test_what_is_said_of_where_it_was_trained_goes_with_the_first_stage(tmp_path):
     made = plan(tmp_path, ["two-stage-no-skip"])
     source, folder = (made.folder(s) for s in made.runs)
-    said = source / run.TRAINED_ON_FILE
+    said = source / TRAINED_ON_FILE
 
     def share(first: bytes):
         for name, content in (("model/first.keras", first), ("history-first.csv", b"epoch")):
             write_atomically(source / name, content)
         run.share_first_stage(made, made.runs[1])
-        return read_json(folder / run.TRAINED_ON_FILE)
+        return read_json(folder / TRAINED_ON_FILE)
 
     write_json(said, {"backend": "jax", "stages": ["first", "second"]})
-    assert share(b"one") == {"backend": "jax", "stages": ["first"]}
+    assert share(b"one") == [{"backend": "jax", "stages": ["first"]}]
+    write_json(said, [{"backend": "jax", "stages": ["second"]}])
+    assert share(b"one more") is None
+    write_json(said, [{"backend": "jax", "stages": ["first"]}])
+    assert share(b"one") == [{"backend": "jax", "stages": ["first"]}]
     said.unlink()  # trained again, by the command
     assert share(b"another") is None
 

@@ -309,6 +309,15 @@ def test_an_address_of_something_else_is_one_line(server, capsys, tmp_path, addr
     assert capsys.readouterr().err.startswith(f"{address} gave no images: ")
 
 
+@pytest.mark.parametrize("answer", [{"detail": "ok"}, [], {"metadata": {"signature_def": 3}}])
+def test_json_of_something_else_is_one_line(monkeypatch, capsys, tmp_path, answer):
+    monkeypatch.setattr(RestClient, "_ask", lambda *_: answer)
+    assert (
+        client.main(RestClient, "", "", ["--address", "x", "--out", str(tmp_path / "a.png")]) == 2
+    )
+    assert "does not speak TensorFlow Serving's REST API" in capsys.readouterr().err
+
+
 def test_where_pictures_cannot_go_is_one_line(server, capsys, tmp_path):
     out = tmp_path / "absent" / "a.png"
     arguments = ["--address", server.rest_address, "--n", "1", "--out", str(out)]

@@ -55,12 +55,22 @@ def test_what_names_a_shard():
             shards.parse(text)
 
 
+RECORD = {
+    "dataset": "mnist",
+    "method": "wae-mmd",
+    "trial": 0,
+    "protocol": "paper",
+    "n_fake": 10,
+    "status": "ok",
+}
+
+
 def make_run(out, name, fid=1.0, status="ok", epochs=1):
     folder = out / name
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "first.keras").write_bytes(name.encode())
     (folder / "settings.json").write_text(json.dumps({"epochs": epochs}))
-    (folder / "records.json").write_text(json.dumps([{"fid": fid, "status": status}]))
+    (folder / "records.json").write_text(json.dumps([{**RECORD, "fid": fid, "status": status}]))
 
 
 def test_merging(tmp_path):
@@ -96,7 +106,7 @@ def test_two_runs_of_one_name_are_refused(tmp_path, change):
 
 
 def scored(folder, *protocols):
-    records = [{"protocol": p, "fid": 1.0, "status": "ok"} for p in protocols]
+    records = [{**RECORD, "protocol": p, "fid": 1.0} for p in protocols]
     (folder / "records.json").write_text(json.dumps(records))
 
 

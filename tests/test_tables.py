@@ -165,7 +165,7 @@ def test_kid_has_an_empty_published_column_and_the_reason():
     [
         {"features": "inception-local-1a2b3c4d"},
         {"preset": "lite"},
-        {"schedule": "10 + 20 epochs"},
+        {"schedule": "10 + 20 epochs", "epochs": 10, "second_epochs": 20},
         {"n_fake": 5000},
         {"data_sha256": {"train": "other", "test": "b2"}},
         {"data_note": "made-up data in MNIST's place"},
@@ -424,7 +424,7 @@ def test_mmd_counts_a_training_once_and_averages_over_trials():
     [
         {"mmd_kernel": "RBF: another"},
         {"mmd_n": 5000},
-        {"schedule": "10 + 20 epochs"},
+        {"schedule": "10 + 20 epochs", "epochs": 10, "second_epochs": 20},
         {"method": "two-stage-joint"},
         {"network": "resnet"},
     ],

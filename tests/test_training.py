@@ -12,6 +12,7 @@ import tensorflow as tf
 from experiments import presets
 from experiments.errors import UserError
 from experiments.files import write_json
+from training import elsewhere
 from training import train as training
 from training.callbacks import HISTORY_FIELDS, History, halving
 from training.checkpoints import Checkpoints
@@ -119,12 +120,23 @@ def test_a_stage_in_training_on_jax_is_not_begun_again(tmp_path, images):
 def test_a_stage_that_is_trained_again_is_no_longer_trained_elsewhere(tmp_path):
     path = tmp_path / "trained_on.json"
     write_json(path, {"stages": ["first", "second"], "backend": "jax"})
-    training.trained_here(tmp_path, "first")
-    assert json.loads(path.read_text()) == {"stages": ["second"], "backend": "jax"}
-    training.trained_here(tmp_path, "first")
+    elsewhere.keep_place(tmp_path, "first", None)
+    assert json.loads(path.read_text()) == [{"stages": ["second"], "backend": "jax"}]
+    elsewhere.keep_place(tmp_path, "first", None)
     assert path.exists()
-    training.trained_here(tmp_path, "second")
+    elsewhere.keep_place(tmp_path, "second", None)
     assert not path.exists()
+
+
+def test_stages_trained_on_two_devices_are_said_to_be(tmp_path):
+    for stage in ("first", "second"):
+        elsewhere.keep_place(tmp_path, stage, {"device": "one"})
+    assert elsewhere.places(tmp_path) == [{"stages": ["first", "second"], "device": "one"}]
+    elsewhere.keep_place(tmp_path, "second", {"device": "other"})
+    assert elsewhere.places(tmp_path) == [
+        {"stages": ["first"], "device": "one"},
+        {"stages": ["second"], "device": "other"},
+    ]
 
 
 def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(straight, images):

@@ -12,12 +12,11 @@ import numpy as np
 import data
 from evaluate import Extractor
 from experiments import presets
-from experiments.files import read_json
 from experiments.settings import RunSettings
 from models.optimizer import adam
 from training.folder import build, epochs_left
-from training.layout import RECORDS_FILE
 from training.plan import Plan, checkpoint_bytes, kept_bytes, memory_bytes
+from training.records import stored_records
 
 WARM_UP, TIMED = 2, 4
 ENOUGH = 10.0  # seconds after which one timed step has to do
@@ -76,7 +75,7 @@ def seconds_of(settings: RunSettings, plan: Plan, pace: Pace) -> tuple[float, fl
     A scoring that has begun counts as a whole one; scores by other features are not told apart.
     """
     folder = plan.folder(settings)
-    records = read_json(folder / RECORDS_FILE) or []
+    records = stored_records(folder)
     missing = plan.without_score(settings, [r for r in records if r["status"] == "ok"])
     if not missing:
         return 0.0, 0.0

@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
+from experiments.errors import UserError
 from experiments.files import write_atomically
 from experiments.settings import RunSettings
 from training.failures import TrainingDiverged
@@ -33,18 +34,31 @@ class History:
     """One stage's per-epoch figures, kept in memory and as a CSV file.
 
     Rows of epochs that a resumed run repeats are dropped when it starts.
+
+    Raises:
+        UserError: for a damaged file.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         self.rows: list[dict] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
                 self.rows = [
                     {field: float(row.get(field, "nan")) for field in HISTORY_FIELDS}
                     | {"epoch": int(float(row["epoch"]))}
-                    for row in csv.DictReader(file)
+                    for row in reader
                 ]
+            if reader.fieldnames is None:
+                raise ValueError("empty")
+        except (ValueError, TypeError, KeyError, csv.Error) as error:
+            raise UserError(
+                f"{self.path} is damaged ({error}), what was logged of each epoch: restore it from "
+                "a copy, or remove the run's folder to train it again."
+            ) from error
 
     def truncate(self, epochs: int) -> None:
         """Keeps the rows of the first ``epochs`` epochs."""

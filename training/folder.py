@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +13,21 @@ import numpy as np
 import data
 import models
 from data.jpeg import jpeg_round_trip
+from data.lock import alone
 from experiments.errors import UserError
-from experiments.files import read_json, write_json
+from experiments.files import UNREADABLE, read_json, write_json
 from experiments.settings import RunSettings, differences, of_training
 from training.callbacks import History
 from training.layout import (
     EXPORT_FOLDER,
+    FIGURES_FILE,
+    FIGURES_FOLDER,
     IMAGES_FILE,
+    LOCK_FILE,
+    RECORDS_FILE,
+    SAMPLES_FILE,
     SETTINGS_FILE,
+    TRAINED_ON_FILE,
     checkpoints,
     jax_state,
     model_file,
@@ -28,6 +35,7 @@ from training.layout import (
 from training.progress import with_progress
 
 EPOCHS = {"first": "epochs", "second": "second_epochs"}  # how long each stage is trained
+LISTS = {RECORDS_FILE: list, TRAINED_ON_FILE: (list, dict)}  # of JSON files; others: dict
 HELD_OUT = 256  # test images whose pixel error is followed through training
 
 
@@ -45,6 +53,16 @@ def build(settings: RunSettings) -> models.VAE | models.TwoStageVAE:
         network_options=dict(settings.network_options),
         **settings.model_options,
     )
+
+
+def alone_in(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """A run's folder, made if need be, for one process at a time; others wait for its end.
+
+    Two that train the same run would leave the first stage of one beside the second of the other.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return alone(folder / LOCK_FILE, f"Another process is at work in {folder}: waiting for its end")
 
 
 def load_images(settings: RunSettings, split: str, data_dir: str | None = None) -> np.ndarray:
@@ -70,7 +88,10 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
         UserError: naming what differs, or the file.
     """
     # All of them, though most are wanted only once the run is trained.
-    found = {path.name: read_json(path) for path in sorted(Path(folder).glob("*.json"))}
+    found = {
+        path.name: read_json(path, LISTS.get(path.name, dict))
+        for path in sorted(Path(folder).glob("*.json"))
+    }
     existing = found.get(SETTINGS_FILE)
     if existing is None:
         return []
@@ -86,6 +107,11 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
             "it was made with, or choose another --out."
         )
     for stage, history in histories(folder).items():
+        if model_file(folder, stage).exists() and not history.rows:
+            raise UserError(
+                f"{history.path} is missing, what was logged of each epoch: restore it from a "
+                "copy, or remove the run's folder to train it again."
+            )
         field, done = EPOCHS[stage], len(history.rows)
         if begun.get(field) != now[field] and done >= now[field]:
             raise UserError(
@@ -135,7 +161,7 @@ def load_stage(path: Path) -> models.VAE:
     """
     try:
         return keras.saving.load_model(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"{path} is damaged ({reason[0]}): remove it to train this stage again."
@@ -146,16 +172,22 @@ def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
     """Saves a stage that has just been trained, with which it counts as finished.
 
     A second stage that is there already belongs to another first one, which has been removed: its z
-    is another z. It goes, as does an export of what was there before.
+    is another z. It goes, as do pictures and an export of what was there before.
     """
     if name == "first":
-        forget_second_stage(folder)
+        forget_other_first_stage(folder)
     shutil.rmtree(folder / EXPORT_FOLDER, ignore_errors=True)
     models.save(stage, model_file(folder, name))
 
 
-def forget_second_stage(folder: Path) -> None:
-    """Removes a second stage, finished or in training."""
+def forget_other_first_stage(folder: Path) -> None:
+    """Removes what another first stage has left: a second one, finished or in training; pictures.
+
+    Its scores go by the digest of its weights, see :func:`training.run.of_this_model`.
+    """
+    for file in (FIGURES_FILE, SAMPLES_FILE):
+        (folder / file).unlink(missing_ok=True)
+    shutil.rmtree(folder / FIGURES_FOLDER, ignore_errors=True)
     model_file(folder, "second").unlink(missing_ok=True)
     (folder / jax_state("second")).unlink(missing_ok=True)
     shutil.rmtree(checkpoints(folder, "second"), ignore_errors=True)

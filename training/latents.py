@@ -13,6 +13,7 @@ from data import select_real
 from evaluate import figures, latent, neighbours
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
+from training.layout import FIGURES_FOLDER
 from training.progress import with_progress
 from training.samples import sampling_seed, weights_digest
 
@@ -82,7 +83,9 @@ def study(model, settings: RunSettings, train: np.ndarray, test: np.ndarray, fol
         title = f"{settings.dataset}, MMD"
         stored = {"key": key, "fields": table3(samples, seed, title)}
         write_json(folder / LATENTS_FILE, stored)
-    paths = draw(model, samples, train, select_real(test, TEST_IMAGES), folder / "figures", seed)
+    paths = draw(
+        model, samples, train, select_real(test, TEST_IMAGES), folder / FIGURES_FOLDER, seed
+    )
     return stored["fields"], {name: Path(path).name for name, path in paths.items()}
 
 

@@ -12,6 +12,9 @@ MODEL_FOLDER = "model"
 EXPORT_FOLDER = "saved_model"
 RECORDS_FILE = "records.json"
 FIGURES_FILE = "figures.json"
+FIGURES_FOLDER = "figures"
+SAMPLES_FILE = "samples.npz"  # a few of each method, for the picture of all methods
+LOCK_FILE = ".lock"  # of the process that is at work in the folder
 
 
 def model_file(folder: Path, stage: str) -> Path:

@@ -18,7 +18,6 @@ import os
 import platform
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -37,13 +36,15 @@ import models
 from experiments import presets
 from experiments.environment import user_path
 from experiments.errors import UserError
-from experiments.files import read_json, write_atomically, write_json
+from experiments.files import UNREADABLE, write_atomically, write_json
 from experiments.settings import RunSettings, trial_seed
 from models.optimizer import adam
+from training import elsewhere
 from training.callbacks import PixelError, Progress, of_every_stage
 from training.failures import RunFailed
 from training.folder import (
     HELD_OUT,
+    alone_in,
     build,
     check_images,
     check_settings,
@@ -55,7 +56,7 @@ from training.folder import (
     note_changed_epochs,
     train_stages,
 )
-from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
+from training.layout import SETTINGS_FILE, checkpoints, jax_state, model_file
 
 STACK_BYTES = 128 * 2**20  # of a stack of batches: two are on the device at a time
 SAVE_SECONDS = 60.0
@@ -97,7 +98,7 @@ class State(keras.callbacks.Callback):
                 epochs = int(stored["epochs"])
             for variable, value in zip(self.variables, values, strict=True):
                 variable.assign(value)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise UserError(
                 f"{self.path} is damaged or of another model ({error}): remove it to train this "
                 "stage from its start."
@@ -230,8 +231,7 @@ def train(
                 )
             fit_stage(vae, array(), settings, name, folder, **arguments, **common)
             # Before the model, with which the stage counts as finished.
-            before = (read_json(folder / TRAINED_ON_FILE) or {}).get("stages", [])
-            write_json(folder / TRAINED_ON_FILE, place([*(s for s in before if s != name), name]))
+            elsewhere.keep_place(folder, name, place())
             keep_stage(vae, folder, name)
         (folder / jax_state(name)).unlink(missing_ok=True)
         return vae
@@ -250,12 +250,11 @@ def multiply_in_float32() -> None:
         jax.config.update("jax_default_matmul_precision", "float32")
 
 
-def place(stages: list[str]) -> dict:
-    """Backend, device and versions, for the run's record, and the stages that it is true of."""
+def place() -> dict:
+    """Backend, device and versions, for the run's record."""
     import jax
 
     return {
-        "stages": stages,
         "backend": "jax",
         "device": jax.devices()[0].device_kind,
         "precision": jax.config.jax_default_matmul_precision,
@@ -332,9 +331,10 @@ def main(arguments: list[str] | None = None) -> int:
         held_out = data.select_real(test, HELD_OUT)
         out = user_path(options.out or Path("runs") / options.preset)
         folder = out / settings.name
-        check_settings(settings, folder)
-        check_images(folder, images, test)
-        train(settings, images, held_out, folder, deadline=deadline)
+        with alone_in(folder):
+            check_settings(settings, folder)
+            check_images(folder, images, test)
+            train(settings, images, held_out, folder, deadline=deadline)
     except (UserError, RunFailed) as error:
         print(f"training.on_jax: {error}", file=sys.stderr)
         return 2

@@ -13,13 +13,13 @@ import numpy as np
 from data import select_real
 from evaluate import figures
 from experiments import paper, presets
-from experiments.files import write_atomically
+from experiments.files import UNREADABLE, write_atomically
 from experiments.settings import RunSettings
 from training.folder import histories
+from training.layout import FIGURES_FOLDER, SAMPLES_FILE
 from training.records import run_row
 from training.samples import sample, sampling_seed
 
-SAMPLES_FILE = "samples.npz"
 GRID = 64  # images in a grid of samples
 SIDE_BY_SIDE = 12  # images of each method in the picture of all methods
 ALL_METHODS_FIGURE = "every method from the same noise"  # its caption too
@@ -37,7 +37,7 @@ def draw_figures(
 
     Returns the report's pictures: name -> file name below the run's ``figures/``.
     """
-    out = folder / "figures"
+    out = folder / FIGURES_FOLDER
     seed = sampling_seed(settings)
     real = select_real(test, GRID)
     grids = [("Test images", real)]
@@ -71,11 +71,21 @@ def save_samples(images: dict[str, np.ndarray], folder: Path) -> None:
 
 
 def load_samples(folder: Path) -> dict[str, np.ndarray]:
-    """What :func:`save_samples` wrote: method, or "test images" -> ``(n, h, w, 3)`` uint8."""
-    if not (folder / SAMPLES_FILE).exists():
+    """What :func:`save_samples` wrote: method, or "test images" -> ``(n, h, w, 3)`` uint8.
+
+    Nothing where there is no such file, or a damaged one: pictures can be drawn again.
+    """
+    path = folder / SAMPLES_FILE
+    try:
+        # A file of our own: NumPy leaves its own open if it is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            samples = dict(stored)
+    except FileNotFoundError:
         return {}
-    with np.load(folder / SAMPLES_FILE, allow_pickle=False) as stored:
-        return dict(stored)
+    except UNREADABLE as error:
+        print(f"{path} is damaged ({error}): its samples are left out until they are drawn again.")
+        return {}
+    return samples if "test images" in samples else {}
 
 
 def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
@@ -94,26 +104,35 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for run in runs:
         settings = run["settings"]
-        if (Path(run["folder"]) / SAMPLES_FILE).exists():
+        if samples := load_samples(Path(run["folder"])):
+            run = {**run, "samples": samples}
             groups.setdefault((settings["dataset"], settings["network"]), []).append(run)
     entries = []
     for (dataset, network), found in groups.items():
         trial, seed = min((run["settings"]["trial"], run["settings"]["seed"]) for run in found)
+        shown_runs = [
+            run
+            for run in found
+            if (run["settings"]["trial"], run["settings"]["seed"]) == (trial, seed)
+        ]
         rows: dict[str, np.ndarray] = {}
-        for run in found:
-            if (run["settings"]["trial"], run["settings"]["seed"]) == (trial, seed):
-                rows.update(load_samples(Path(run["folder"])))
+        for run in shown_runs:
+            rows.update(run["samples"])
         real = rows.pop("test images")
         order = sorted(rows, key=presets.ROW_ORDER.index)
         if len(order) < 2:
             continue
         shown = {"Test images": real} | {paper.method_name(m): rows[m] for m in order}
-        path = out / "figures" / f"methods-{dataset}-{network}.png"
+        path = out / FIGURES_FOLDER / f"methods-{dataset}-{network}.png"
         _draw_once(figures.method_rows, shown, path)
+        title = f"All methods side by side, network {network}, trial {trial}"
+        epochs = sorted({run["settings"]["epochs"] for run in shown_runs})
+        if len(epochs) > 1:
+            title += f"; trained for different numbers of epochs, {epochs[0]} to {epochs[-1]}"
         entries.append(
             {
                 "dataset": dataset,
-                "title": f"All methods side by side, network {network}, trial {trial}",
+                "title": title,
                 "figures": {ALL_METHODS_FIGURE: str(path)},
             }
         )
@@ -121,10 +140,11 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
 
 
 def add_gamma_curves(runs: list[dict]) -> None:
-    """Draws log gamma and the pixel error of runs that differ in their gamma alone.
+    """Draws log gamma and the pixel error of one trial's runs with different gammas.
 
     Figure 1a in the learned run where one with fixed gamma is there too; beyond the paper, the
-    learned beside the optimal gamma, in the optimal run.
+    learned beside the optimal gamma, in the optimal run. Their epochs, which the axis shows, may
+    differ.
     """
     names = {"two-stage": "learned gamma", "vae-fixed-gamma": "gamma fixed at 1"}
     names["two-stage-optimal-gamma"] = "optimal gamma"
@@ -145,7 +165,7 @@ def add_gamma_curves(runs: list[dict]) -> None:
                     for row in ("two-stage", other)
                 }
                 run = by_row[place]
-                path = Path(run["folder"]) / "figures" / f"{figure}.png"
+                path = Path(run["folder"]) / FIGURES_FOLDER / f"{figure}.png"
                 _draw_once(figures.gamma_curves, curves, path)
                 run["figures"][figure] = str(path)
 

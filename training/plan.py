@@ -16,6 +16,7 @@ from pathlib import Path
 import data
 from evaluate import PROTOCOLS, Extractor, load_inception, random_network
 from experiments import presets
+from experiments.environment import CACHE_VARIABLE, cache_dir
 from experiments.errors import UserError
 from experiments.settings import (
     CHECKPOINT_SECONDS,
@@ -43,7 +44,7 @@ class Plan:
     features: str = "inception"  # or "random"
     inception: str | None = None  # a local SavedModel's folder; None: TF-GAN's network
     data_dir: str | None = None
-    data_notes: dict[str, str] = field(default_factory=dict)
+    data_notes: dict[str, str | None] = field(default_factory=dict)
     protocols: tuple[str, ...] = PROTOCOLS
     deterministic: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -227,24 +228,32 @@ def check_output(plan: Plan) -> None:
     """Makes sure that results can be written.
 
     Raises:
-        UserError: if the output folder can't be made or written, has too little room, or holds
-            runs with other settings.
+        UserError: if the output folder or the cache folder can't be made or written, or if the
+            former has too little room or holds runs with other settings.
     """
+    _try_to_write(plan.out, f"the output folder {plan.out}", "name another with --out")
+    _try_to_write(
+        cache_dir(),
+        f"the cache folder {cache_dir()}, where features of real images are kept,",
+        f"name another by the environment variable {CACHE_VARIABLE}",
+    )
+    check_runs(plan)
+    check_room(plan)
+
+
+def _try_to_write(folder: Path, name: str, otherwise: str) -> None:
     # Not the process id: machines that share the folder may have the same.
-    probe = plan.out / f".probe-{uuid.uuid4().hex}"
+    probe = folder / f".probe-{uuid.uuid4().hex}"
     try:
-        plan.out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"0" * 65_536)  # a full disk takes an empty file
         probe.unlink()
     except OSError as error:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
         raise UserError(
-            f"the output folder {plan.out} can't be written ({error.strerror or error}): name "
-            "another with --out."
+            f"{name} can't be written ({error.strerror or error}): {otherwise}."
         ) from error
-    check_runs(plan)
-    check_room(plan)
 
 
 def check_runs(plan: Plan) -> None:

@@ -6,12 +6,16 @@ import os
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 from experiments.environment import TF32_VARIABLE
+from experiments.files import damaged, read_json
 from experiments.paper import SCORED_IMAGES
 from experiments.settings import GAMMAS, RunSettings
+from training.layout import RECORDS_FILE
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
+NEEDED = {"dataset", "method", "trial", "protocol", "n_fake", "status"}  # fields of any record
 PROJECT_VERSION = "0.2.0"
 
 
@@ -47,6 +51,20 @@ def is_smoke(settings: RunSettings, is_inception: bool, n_real: int) -> bool:
     """
     enough = min(settings.n_fake, n_real) >= SCORED_IMAGES
     return settings.preset == "quick" or not is_inception or not enough
+
+
+def stored_records(folder: Path) -> list[dict]:
+    """The records in a run's folder, [] where there are none.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    path = Path(folder) / RECORDS_FILE
+    found = read_json(path, list) or []
+    for record in found:
+        if not (isinstance(record, dict) and record.keys() >= NEEDED):
+            raise damaged(path, f"no list of records with {', '.join(sorted(NEEDED))}")
+    return found
 
 
 def base_record(settings: RunSettings, method: str, protocol: str) -> dict:

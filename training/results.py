@@ -11,9 +11,9 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import is_first_stage, of_training
 from training.folder import histories
-from training.layout import FIGURES_FILE, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
+from training.layout import FIGURES_FILE, FIGURES_FOLDER, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
-from training.records import run_row
+from training.records import run_row, stored_records
 
 
 def gather(out: Path) -> list[dict]:
@@ -24,8 +24,8 @@ def gather(out: Path) -> list[dict]:
     """
     found, runs = [], {}
     for path in sorted(Path(out).glob(f"[!.]*/{RECORDS_FILE}")):
-        found += read_json(path) or []
-        settings = read_json(path.parent / SETTINGS_FILE) or {}
+        found += stored_records(path.parent)
+        settings = read_json(path.parent / SETTINGS_FILE, dict) or {}
         run = json.dumps(of_training(settings), sort_keys=True)
         if (first := runs.setdefault(run, path.parent)) != path.parent:
             raise UserError(
@@ -58,9 +58,9 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
     runs = []
     for path in out.glob(f"[!.]*/{FIGURES_FILE}"):
         folder = path.parent
-        settings = read_json(folder / SETTINGS_FILE)
+        settings = read_json(folder / SETTINGS_FILE, dict)
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
-        records = read_json(folder / RECORDS_FILE) or []
+        records = stored_records(folder)
         scored = [record["method"] for record in records if record["status"] == "ok"]
         row = run_row(settings, second=not all(map(is_first_stage, scored)))
         runs.append(
@@ -68,7 +68,9 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
                 "dataset": settings["dataset"],
                 "title": f"{paper.method_name(row)}, trial {settings['trial']}",
                 "folder": str(folder),
-                "figures": {k: str(folder / "figures" / v) for k, v in read_json(path).items()},
+                "figures": {
+                    k: str(folder / FIGURES_FOLDER / v) for k, v in read_json(path, dict).items()
+                },
                 "settings": settings,
                 "history": history,
             }

@@ -19,13 +19,14 @@ from evaluate import Extractor
 from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import RENORMALISED, WITHOUT_GAMMA, RunSettings
 from models.renormalised import aggregate_deviation
-from training import distribution, latents, records, shards
-from training.failures import OutOfMemory, RunFailed, explained
+from training import distribution, elsewhere, latents, records, shards
+from training.failures import OutOfMemory, RunFailed, TrainingDiverged, explained
 from training.folder import (
     HELD_OUT,
+    alone_in,
     check_images,
     check_settings,
-    forget_second_stage,
+    forget_other_first_stage,
     histories,
     load_images,
 )
@@ -33,7 +34,6 @@ from training.layout import (
     EXPORT_FOLDER,
     FIGURES_FILE,
     RECORDS_FILE,
-    TRAINED_ON_FILE,
     model_file,
 )
 from training.pictures import draw_figures
@@ -82,12 +82,8 @@ def share_first_stage(plan: Plan, settings: RunSettings) -> None:
     if own.exists():
         if own.read_bytes() == (source / FIRST_MODEL).read_bytes():
             return
-        forget_second_stage(folder)
-    elsewhere = read_json(source / TRAINED_ON_FILE)
-    if elsewhere and "first" in elsewhere["stages"]:
-        write_json(folder / TRAINED_ON_FILE, {**elsewhere, "stages": ["first"]})
-    else:
-        (folder / TRAINED_ON_FILE).unlink(missing_ok=True)
+        forget_other_first_stage(folder)
+    elsewhere.share_first(source, folder)
     # The model last: once it is there, the first stage counts as finished.
     for name in (histories(source)["first"].path.name, FIRST_MODEL):
         write_atomically(folder / name, (source / name).read_bytes())
@@ -102,12 +98,19 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     A loss that is not finite, or too little memory, gives records that say so; a first stage that
     was finished before is scored all the same, and the plan's other runs go on.
     """
+    if not distribution.is_chief(strategy):
+        return _execute(plan, settings, extractor, strategy)
+    with alone_in(plan.folder(settings)):
+        return _execute(plan, settings, extractor, strategy)
+
+
+def _execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy) -> list[dict]:
     folder = plan.folder(settings)
     rows = plan.rows(settings)
     chief = distribution.is_chief(strategy)
     not_in = functools.partial(plan.without_score, settings, features=extractor.name)
 
-    stored = read_json(folder / RECORDS_FILE) or []
+    stored = records.stored_records(folder)
     made = still_valid(stored, plan, settings, extractor)
     missing = not_in(made)
     if not missing and made == stored:
@@ -125,14 +128,17 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     if not chief:
         return []
     about = origin(plan, settings, images, checksums)
-    if error is not None:
-        lost = [w for w in missing if model is None or settings.second_stage(w[0])]
+
+    def lose(lost: Sequence[tuple[str, str]], what: str, error: RunFailed) -> None:
         failure = failed(settings, extractor, min(settings.n_real, len(images.test)), error)
         failure["seconds"] = stage_seconds(folder)
-        made += [{**records.base_record(settings, *row), **about, **failure} for row in lost]
+        made.extend({**records.base_record(settings, *row), **about, **failure} for row in lost)
         write_json(folder / RECORDS_FILE, made)
-        stage = "training" if model is None else "its second stage"
-        print(f"{settings.name}: {stage} stopped, {error}. The rest goes on.", flush=True)
+        print(f"{settings.name}: {what} stopped, {error}. The rest goes on.", flush=True)
+
+    if error is not None:
+        lost = [w for w in missing if model is None or settings.second_stage(w[0])]
+        lose(lost, "training" if model is None else "its second stage", error)
         rows = [row for row in rows if not settings.second_stage(row)]
         if model is None or not not_in(made):
             return made
@@ -141,9 +147,12 @@ def execute(plan: Plan, settings: RunSettings, extractor: Extractor, strategy=No
     served = isinstance(model, models.TwoStageVAE) and not settings.shares_first_stage
     if served and not (folder / EXPORT / "saved_model.pb").exists():
         model.export(folder / EXPORT)
-    for record in scored(settings, extractor, model, rows, not_in(made), images, about, folder):
-        made.append(record)
-        write_json(folder / RECORDS_FILE, made)
+    try:
+        for record in scored(settings, extractor, model, rows, not_in(made), images, about, folder):
+            made.append(record)
+            write_json(folder / RECORDS_FILE, made)
+    except TrainingDiverged as error:
+        lose(not_in(made), "scoring", error)
     shutil.rmtree(folder / FEATURES_FOLDER, ignore_errors=True)  # scored: 82 MB a row
     return made
 
@@ -191,6 +200,7 @@ def scored(
 
     The pictures are those of all ``rows``; ``about`` is what all records say.
     """
+    check_finite(model, settings, rows, images.test)
     deviation = None
     if any(row.endswith(RENORMALISED) for row in rows):
         title = f"{settings.dataset}, variances of q(z)"
@@ -220,6 +230,23 @@ def scored(
         record["seconds"]["scoring"] = round(time.monotonic() - start, 1)
         start = time.monotonic()
         yield record
+
+
+def check_finite(model, settings: RunSettings, rows: Sequence[str], test: np.ndarray) -> None:
+    """Tries a model on a few images: its weights may be finite and what it gives not.
+
+    Raises:
+        TrainingDiverged: if posteriors, reconstructions or samples are not finite.
+    """
+    few = select_real(test, HELD_OUT)
+    seed = sampling_seed(settings)
+    given = {"posteriors": model.encode(few), "reconstructions": model.reconstruct(few, seed=seed)}
+    for row in rows:
+        if not row.endswith(RENORMALISED):
+            given[f"samples of {row}"] = sample(model, row, HELD_OUT, seed)
+    for name, arrays in given.items():
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise TrainingDiverged(f"its {name} are not finite")
 
 
 def failed(settings: RunSettings, extractor: Extractor, n_real: int, error: RunFailed) -> dict:
@@ -270,9 +297,20 @@ def of_this_model(made: list[dict], model, settings: RunSettings) -> list[dict]:
 
 def data_note(plan: Plan, settings: RunSettings) -> str | None:
     """What is said of a run's data: by this command, otherwise by the one that said it last."""
-    stored = read_json(plan.folder(settings) / RECORDS_FILE) or []
+    stored = records.stored_records(plan.folder(settings))
     earlier = next((r["data_note"] for r in stored if r.get("data_note")), None)
     return plan.data_notes.get(settings.dataset, earlier)
+
+
+def data_missing(settings: RunSettings, images: Images) -> str | None:
+    """What a reduced data set lacks, as CelebA's may: its list says what there is."""
+    spec = data.spec(settings.source)
+    parts = [
+        f"{len(found):,} of {spec.count(split):,} {split} images"
+        for split, found in images._asdict().items()
+        if len(found) != spec.count(split)
+    ]
+    return f"Only {' and '.join(parts)}" if parts else None
 
 
 def origin(plan: Plan, settings: RunSettings, images: Images, checksums: dict[str, str]) -> dict:
@@ -280,13 +318,14 @@ def origin(plan: Plan, settings: RunSettings, images: Images, checksums: dict[st
     about = {
         "data_source": data.source(settings.source, plan.data_dir),
         "data_note": data_note(plan, settings),
+        "data_missing": data_missing(settings, images),
         "data_sha256": checksums,
         "n_train": len(images.train),
         "versions": records.versions(),
         "machine": records.machine(),
     }
-    if elsewhere := read_json(plan.folder(settings) / TRAINED_ON_FILE):
-        about["trained_on"] = elsewhere
+    if places := elsewhere.places(plan.folder(settings)):
+        about["trained_on"] = places
     return about
 
 
@@ -308,7 +347,7 @@ def look(
     if isinstance(model, models.TwoStageVAE):
         table3, more = latents.study(model, settings, *images, folder)
         pictures.update(more)
-    earlier = read_json(folder / FIGURES_FILE) or {}  # perhaps of more rows than these
+    earlier = read_json(folder / FIGURES_FILE, dict) or {}  # perhaps of more rows than these
     write_json(folder / FIGURES_FILE, earlier | pictures)
     found = study_copies(model, settings, rows, *images, folder, deviation)
     for method in rows:

@@ -20,6 +20,7 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 from experiments.settings import of_training
 from training.layout import COMMAND_FILE, RECORDS_FILE, SETTINGS_FILE
+from training.records import stored_records
 
 if TYPE_CHECKING:
     from training.plan import Plan
@@ -140,10 +141,10 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
 
 def _replaces(source: Path, target: Path) -> bool:
     """Whether a run is to be copied to ``target``: if it has all that is scored there and more."""
-    if not target.exists():
-        return True
+    if not any((target / file).exists() for file in (SETTINGS_FILE, RECORDS_FILE)):
+        return True  # nothing there, or what Ray has logged
     new, old = (_scores(folder) for folder in (source, target))
-    settings = [of_training(read_json(f / SETTINGS_FILE) or {}) for f in (source, target)]
+    settings = [of_training(read_json(f / SETTINGS_FILE, dict) or {}) for f in (source, target)]
     shared = new.keys() & old.keys()
     apart = min(len(new), len(old)) > len(shared)
     if settings[0] != settings[1] or apart or any(new[k] != old[k] for k in shared):
@@ -152,11 +153,11 @@ def _replaces(source: Path, target: Path) -> bool:
             "Merge into another --out, or remove one."
         )
     if not old and not new:
-        return read_json(source / RECORDS_FILE) != read_json(target / RECORDS_FILE)
+        return stored_records(source) != stored_records(target)
     return len(new) > len(old)
 
 
 def _scores(folder: Path) -> dict[tuple, dict]:
     """The records of a run that did not fail, by what was scored in what way."""
-    found = [r for r in read_json(folder / RECORDS_FILE) or [] if r["status"] == "ok"]
+    found = [r for r in stored_records(folder) if r["status"] == "ok"]
     return {tuple(r.get(k) for k in ("method", "protocol", "features", "n_fake")): r for r in found}

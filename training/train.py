@@ -11,10 +11,10 @@ import tensorflow as tf
 import data
 import models
 from experiments.errors import UserError
-from experiments.files import read_json, write_json
+from experiments.files import write_json
 from experiments.settings import CHECKPOINT_SECONDS, RunSettings
 from models.optimizer import adam
-from training import distribution
+from training import distribution, elsewhere
 from training.callbacks import History, PixelError, Progress, of_every_stage
 from training.checkpoints import Checkpoints
 from training.failures import explained
@@ -27,7 +27,7 @@ from training.folder import (
     note_changed_epochs,
     train_stages,
 )
-from training.layout import SETTINGS_FILE, TRAINED_ON_FILE, checkpoints, jax_state, model_file
+from training.layout import SETTINGS_FILE, checkpoints, jax_state, model_file
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -112,14 +112,6 @@ def fit_stage(
         progress.close()
 
 
-def trained_here(folder: Path, name: str) -> None:
-    """Takes back that a stage was trained elsewhere: it has been trained again."""
-    path = folder / TRAINED_ON_FILE
-    if (elsewhere := read_json(path)) and name in elsewhere["stages"]:
-        stages = [stage for stage in elsewhere["stages"] if stage != name]
-        write_json(path, {**elsewhere, "stages": stages}) if stages else path.unlink()
-
-
 def train(
     settings: RunSettings,
     images: np.ndarray,
@@ -188,7 +180,7 @@ def train(
             )
             vae = vae if strategy is None else distribution.plain(vae)
             if chief:
-                trained_here(folder, name)
+                elsewhere.keep_place(folder, name, None)
                 keep_stage(vae, folder, name)
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
