@@ -120,12 +120,14 @@ def test_a_stage_in_training_on_jax_is_not_begun_again(tmp_path, images):
 def test_a_stage_that_is_trained_again_is_no_longer_trained_elsewhere(tmp_path):
     path = tmp_path / "trained_on.json"
     write_json(path, {"stages": ["first", "second"], "backend": "jax"})
-    elsewhere.keep_place(tmp_path, "first", None)
-    assert json.loads(path.read_text()) == [{"stages": ["second"], "backend": "jax"}]
-    elsewhere.keep_place(tmp_path, "first", None)
-    assert path.exists()
-    elsewhere.keep_place(tmp_path, "second", None)
-    assert not path.exists()
+    here = {"backend": "tensorflow"}
+    elsewhere.keep_place(tmp_path, "first", here)
+    jax = {"stages": ["second"], "backend": "jax"}
+    assert json.loads(path.read_text()) == [jax, {"stages": ["first"], **here}]
+    assert elsewhere.other_places(tmp_path, here) == [jax]
+    elsewhere.keep_place(tmp_path, "second", here)
+    assert json.loads(path.read_text()) == [{"stages": ["first", "second"], **here}]
+    assert elsewhere.other_places(tmp_path, here) == []
 
 
 def test_stages_trained_on_two_devices_are_said_to_be(tmp_path):
@@ -142,7 +144,8 @@ def test_stages_trained_on_two_devices_are_said_to_be(tmp_path):
 def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(straight, images):
     model, folder = straight
     names = {p.name for p in folder.iterdir()}
-    assert names == {"settings.json", "history-first.csv", "history-second.csv", "model"}
+    logs = {"history-first.csv", "history-second.csv", "trained_on.json"}
+    assert names == {"settings.json", "model", *logs}
     again = train(SETTINGS, images[:0], folder)  # no images: it can't have trained
     np.testing.assert_array_equal(model.sample(3, seed=1), again.sample(3, seed=1))
     assert json.loads((folder / "settings.json").read_text()) == SETTINGS.to_dict()

@@ -39,9 +39,21 @@ def machine() -> str:
     for device in gpus:
         details = tf.config.experimental.get_device_details(device)
         parts.append(details.get("device_name", "GPU"))
-    if gpus and os.environ.get(TF32_VARIABLE) != "0":
+    if in_tf32():
         parts.append("TF32")
     return ", ".join(parts)
+
+
+def in_tf32() -> bool:
+    """Whether a GPU may round the factors of float32 products to TF32."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU")) and os.environ.get(TF32_VARIABLE) != "0"
+
+
+def place() -> dict:
+    """Backend, device and versions, as :func:`training.elsewhere.keep_place` keeps them."""
+    return {"backend": "tensorflow", "device": machine(), **versions()}
 
 
 def is_smoke(settings: RunSettings, is_inception: bool, n_real: int) -> bool:

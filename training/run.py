@@ -324,7 +324,7 @@ def origin(plan: Plan, settings: RunSettings, images: Images, checksums: dict[st
         "versions": records.versions(),
         "machine": records.machine(),
     }
-    if places := elsewhere.places(plan.folder(settings)):
+    if places := elsewhere.other_places(plan.folder(settings), records.place()):
         about["trained_on"] = places
     return about
 

@@ -19,6 +19,7 @@ from experiments.environment import cache_dir
 from experiments.files import read_json, write_json
 from experiments.settings import RunSettings
 from training.progress import with_progress
+from training.records import in_tf32
 from training.samples import sample, sampling_seed, weights_digest
 
 NEIGHBOURS_FILE = "neighbours.json"
@@ -76,6 +77,12 @@ def features(
     return with_progress(whole, title, unit="image", leave=True)
 
 
+def _network(extractor: Extractor) -> dict:
+    """What features depend on besides images: the network, and how exactly it multiplies."""
+    rounded = {"tf32": True} if in_tf32() else {}
+    return {"extractor": extractor.name, "fingerprint": extractor.fingerprint, **rounded}
+
+
 def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray, sha256: str):
     """Features of the real images, computed once for a data set and an extractor.
 
@@ -92,8 +99,7 @@ def real_features(settings: RunSettings, extractor: Extractor, test: np.ndarray,
         "n": n,
         "selection_seed": data.REAL_SEED,
         "resize": RESIZE,
-        "extractor": extractor.name,
-        "fingerprint": extractor.fingerprint,
+        **_network(extractor),
     }
 
     title = f"{settings.dataset}, features of the test images"
@@ -123,8 +129,7 @@ def fake_features(
         "seed": sampling_seed(settings),
         "protocol": protocol,
         "resize": RESIZE,
-        "extractor": extractor.name,
-        "fingerprint": extractor.fingerprint,
+        **_network(extractor),
     }
 
     def images():

@@ -28,6 +28,7 @@ from training.folder import (
     train_stages,
 )
 from training.layout import SETTINGS_FILE, checkpoints, jax_state, model_file
+from training.records import place
 
 
 def spans(done: int, steps_per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -180,7 +181,7 @@ def train(
             )
             vae = vae if strategy is None else distribution.plain(vae)
             if chief:
-                elsewhere.keep_place(folder, name, None)
+                elsewhere.keep_place(folder, name, place())
                 keep_stage(vae, folder, name)
                 shutil.rmtree(checkpoint_folder, ignore_errors=True)
         return vae
