@@ -686,6 +686,10 @@ def test_real_features_are_kept_for_what_they_depend_on_alone(change):
         **change.get("extractor", {}),
     )
     assert len(calls) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_scores, "in_tf32", lambda: True)
+        scored()
+    assert len(calls) == 3
     assert len(scored(settings=settings.replace(n_real=100))) == 64  # all that there are
 
 
