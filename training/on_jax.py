@@ -23,7 +23,8 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "jax")
 if __name__ == "__main__" and importlib.util.find_spec("jax") is None:
     print(
-        "training.on_jax: JAX is missing: pip install jax, or jax[cuda13] for an NVIDIA GPU.",
+        "training.on_jax: JAX is missing: pip install jax, or jax[cuda13] (with Python 3.10 "
+        "jax[cuda12]) for an NVIDIA GPU.",
         file=sys.stderr,
     )
     sys.exit(2)
