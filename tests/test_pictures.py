@@ -92,3 +92,12 @@ def test_a_picture_is_drawn_again_only_if_it_shows_something_else(runs, tmp_path
     assert again() == both
     monkeypatch.setattr(pictures, "_drawn", {})  # as in a new process
     assert again() == both
+
+
+def test_a_picture_of_methods_says_that_their_epochs_differ(runs, tmp_path):
+    (entry,) = pictures.draw_all_methods(runs, tmp_path)
+    assert "epochs" not in entry["title"]
+    runs[1]["settings"]["epochs"] = 99
+    (entry,) = pictures.draw_all_methods(runs, tmp_path)
+    least = runs[0]["settings"]["epochs"]
+    assert entry["title"].endswith(f"different numbers of epochs, {least} to 99")

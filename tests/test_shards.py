@@ -105,6 +105,22 @@ def test_two_runs_of_one_name_are_refused(tmp_path, change):
         shards.merge([one], out)
 
 
+def test_settings_from_before_a_field_are_those_of_its_default(tmp_path):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(out, "a")
+    make_run(one, "a")
+    (one / "a" / "settings.json").write_text(json.dumps({"epochs": 1, "gamma": "learned"}))
+    assert shards.merge([one], out) == []  # the same run
+
+
+def test_what_ray_has_logged_gives_way_to_a_run(tmp_path):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(one, "a")
+    (out / "a").mkdir(parents=True)
+    (out / "a" / "log.txt").touch()
+    assert shards.merge([one], out) == ["a"]
+
+
 def scored(folder, *protocols):
     records = [{**RECORD, "protocol": p, "fid": 1.0} for p in protocols]
     (folder / "records.json").write_text(json.dumps(records))

@@ -182,6 +182,16 @@ def test_different_experiments_are_never_averaged(changes):
     assert sorted(ours) == ["10.0", "20.0"]
 
 
+def test_trials_of_a_first_stage_are_one_row_whatever_the_second_one_had():
+    first = {"method": "vae-learned-gamma", "second_epochs": 0}
+    records = [
+        made_up(fid=10.0, **first),
+        made_up(fid=20.0, trial=1, seed=1, **first, schedule="400 + 1200 epochs"),
+    ]
+    (got,) = rows(fid_table(records, "paper", run_only=True))
+    assert (got["Ours"].split()[0], got["Trials"]) == ("15.0", "2")
+
+
 def test_protocols_have_tables_of_their_own():
     records = [made_up(fid=10.0), made_up(fid=20.0, protocol="standard")]
     for protocol, fid in (("paper", "10.0"), ("standard", "20.0")):
