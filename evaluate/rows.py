@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments import paper, presets
 from experiments.paper import OFFICIAL_FEATURES
-from experiments.settings import is_first_stage
+from experiments.settings import in_epochs, is_first_stage
 
 Record = Mapping[str, Any]
 
@@ -381,5 +381,5 @@ def epochs(record: Record) -> str:
     """The epochs that a row rests on: of a first stage sampled alone, no second stage's."""
     count = record.get("epochs")
     if count and is_first_stage(str(record.get("method"))):
-        return f"{count} epoch{'' if count == 1 else 's'}"
+        return in_epochs(count)
     return str(record.get("schedule") or "")

@@ -85,7 +85,7 @@ class RunSettings:
         """The schedule in one line, as it stands beside every score."""
         if self.two_stages:
             return f"{self.epochs} + {self.second_epochs} epochs"
-        return f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
+        return in_epochs(self.epochs)
 
     @property
     def two_stages(self) -> bool:
@@ -110,17 +110,22 @@ class RunSettings:
         return self.two_stages and not is_first_stage(method)
 
 
+def in_epochs(count: int) -> str:
+    """A number of epochs in words."""
+    return f"{count} epoch{'' if count == 1 else 's'}"
+
+
 def is_first_stage(method: str) -> bool:
     """Whether a row of a two-stage run is sampled from its first stage alone."""
     return method.removesuffix(RENORMALISED) in [first for first, _ in GAMMAS.values()]
 
 
 def of_training(settings: dict) -> dict:
-    """Settings as a dict, without what concerns scoring alone; a field that lacks has its default.
+    """Settings as a dict, without what concerns scoring alone; a missing field has its default.
 
     Settings written before the field was thought of are those that it was added to.
     """
-    return {k: v for k, v in {**_defaults(), **settings}.items() if k not in SCORING_FIELDS}
+    return {k: v for k, v in _complete(settings).items() if k not in SCORING_FIELDS}
 
 
 def differences(old: dict, new: dict) -> list[str]:
@@ -128,16 +133,16 @@ def differences(old: dict, new: dict) -> list[str]:
 
     A field that one of them lacks has its default value there, see :func:`of_training`.
     """
-    old, new = ({**_defaults(), **settings} for settings in (old, new))
+    old, new = _complete(old), _complete(new)
     names = sorted(set(old) | set(new))
     return [f"{n}: {old.get(n)!r} -> {new.get(n)!r}" for n in names if old.get(n) != new.get(n)]
 
 
-def _defaults() -> dict:
-    """The fields that have a default, as in ``RunSettings.to_dict``."""
+def _complete(settings: dict) -> dict:
+    """Settings with the fields that they lack and that have a default in ``RunSettings``."""
     fields = dataclasses.fields(RunSettings)
     found = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-    return {name: {} if value == () else value for name, value in found.items()}
+    return {**{name: {} if value == () else value for name, value in found.items()}, **settings}
 
 
 def trial_seed(seed: int, trial: int) -> int:

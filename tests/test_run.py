@@ -388,8 +388,7 @@ def test_a_run_has_one_process_at_a_time(out, capsys, monkeypatch):
             go_on.wait(60)
             (plan.folder(settings) / "records.json").unlink()
 
-    said = lock.print if hasattr(lock, "print") else print
-    monkeypatch.setattr(lock, "print", lambda *a, **k: (said(*a, **k), go_on.set()), raising=False)
+    monkeypatch.setattr(lock, "print", lambda *a, **k: (print(*a, **k), go_on.set()), raising=False)
     other = threading.Thread(target=work)
     other.start()
     assert at_work.wait(60)

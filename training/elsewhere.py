@@ -22,7 +22,7 @@ def places(folder: Path) -> list[dict]:
 
 def other_places(folder: Path, here: dict) -> list[dict]:
     """Those that are not ``here``: what a record has to say besides its machine and versions."""
-    return [p for p in places(folder) if _bare(p) != _bare(here)]
+    return [p for p in places(folder) if _bare(p) != here]
 
 
 def _bare(place: dict) -> dict:

@@ -104,8 +104,7 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
     groups: dict[tuple, list[dict]] = {}
     for run in runs:
         settings = run["settings"]
-        if samples := load_samples(Path(run["folder"])):
-            run = {**run, "samples": samples}
+        if (Path(run["folder"]) / SAMPLES_FILE).exists():
             groups.setdefault((settings["dataset"], settings["network"]), []).append(run)
     entries = []
     for (dataset, network), found in groups.items():
@@ -117,8 +116,8 @@ def draw_all_methods(runs: list[dict], out: Path) -> list[dict]:
         ]
         rows: dict[str, np.ndarray] = {}
         for run in shown_runs:
-            rows.update(run["samples"])
-        real = rows.pop("test images")
+            rows.update(load_samples(Path(run["folder"])))
+        real = rows.pop("test images", None)  # none if all that are shown are damaged
         order = sorted(rows, key=presets.ROW_ORDER.index)
         if len(order) < 2:
             continue
