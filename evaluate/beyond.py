@@ -117,7 +117,7 @@ def nearest_table(
             )
         )
     general = (
-        "Not in the paper. Median distance of samples from their nearest training image, and of as "
+        "No table of the paper's. Median distance of samples from their nearest training image, and of as "
         "many test images from theirs: root mean square difference of a pixel, on the scale from 0 "
         "to 1. Ratio: the first over the second.",
         "Samples that were copies would be near 0. Blurred images are closer to everything, so a "

@@ -207,7 +207,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("Data source", _distinct(records, field("data_source"))),
         ("Data note", _distinct(records, field("data_note"))),
         ("Data that are missing", _distinct(records, field("data_missing"))),
-        ("Through JPEG", _distinct(records, jpeg)),
+        ("Put through JPEG by the command", _distinct(records, jpeg)),
         ("Training images", _distinct(records, count)),
         ("SHA-256, training", _distinct(records, digest("train"))),
         ("SHA-256, test", _distinct(records, digest("test"))),

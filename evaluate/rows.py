@@ -211,8 +211,8 @@ def _jpeg_note(record: Record) -> str | None:
     if as_prepared(record):
         return None
     if record["jpeg"]:
-        return "The images went through JPEG once; the authors' did not."
-    return "The images were not put through JPEG here; the authors' were, once."
+        return "The command put the images through JPEG once; the authors' had not been."
+    return "The command did not put the images through JPEG; the authors' had been, once."
 
 
 def _is_beyond(record: Record) -> bool:

@@ -256,6 +256,7 @@ def test_images_prepared_otherwise_are_said_to_be_and_not_judged(dataset, usual,
         ({"method": "wae-mmd"}, "the weights"),
         ({"dataset": "cifar10"}, "learning rate decays"),
         ({"dataset": "celeba140", "network": "wae"}, "Table 2's schedule"),
+        ({"dataset": "celeba140", "network": "wae", "method": "wae-mmd"}, "most likely quoted"),
     ],
 )
 def test_what_rests_on_an_assumption_says_so_and_is_not_judged(changes, assumption):
