@@ -117,9 +117,9 @@ def nearest_table(
             )
         )
     general = (
-        "No table of the paper's. Median distance of samples from their nearest training image, and of as "
-        "many test images from theirs: root mean square difference of a pixel, on the scale from 0 "
-        "to 1. Ratio: the first over the second.",
+        "No table of the paper's. Median distance of samples from their nearest training image, "
+        "and of as many test images from theirs: root mean square difference of a pixel, on the "
+        "scale from 0 to 1. Ratio: the first over the second.",
         "Samples that were copies would be near 0. Blurred images are closer to everything, so a "
         "ratio somewhat below 1 is no sign of copying.",
     )
