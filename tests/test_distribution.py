@@ -155,6 +155,7 @@ def test_one_of_the_workers_writes(results):
     names = {p.name for p in (results / "workers").iterdir()}
     assert names == {
         "settings.json",
+        "trained_on.json",
         "history-first.csv",
         "history-second.csv",
         "model",

@@ -10,7 +10,6 @@ import tensorflow as tf
 import models
 from experiments import presets
 from experiments.errors import UserError
-from models import losses
 from models.networks import infogan
 from models.optimizer import adam
 from models.vae import ERROR_DECAY
@@ -59,28 +58,19 @@ def test_the_running_error_forgets():
     assert vae.gamma == pytest.approx(0.1, rel=0.03)
 
 
-def test_it_minimises_the_reconstruction_term():
-    """Any other gamma gives the same images a larger -log p(x|z)."""
-    x, x_hat = np.random.default_rng(2).random((2, 50, 30))
-    rmse = np.sqrt(np.mean((x - x_hat) ** 2))
-
-    def loss(gamma):
-        log_gamma = tf.constant(np.log(gamma), "float64")
-        return float(np.mean(losses.gaussian_reconstruction(x, x_hat, log_gamma)))
-
-    for factor in (0.9, 0.99, 1.01, 1.1):
-        assert loss(factor * rmse) > loss(rmse)
-
-
 def test_the_step_uses_the_renewed_gamma_and_no_gradient_reaches_it():
     vae = small().first
     assert all(v is not vae.log_gamma_weight for v in vae.trainable_variables)
     x = vae.observe(images(8))
-    with tf.GradientTape() as tape:
+    # In a scope where variables' values are tensors, as they are on JAX: an assignment to
+    # TensorFlow's own variables would end the tape in any case.
+    with tf.GradientTape() as tape, keras.StatelessScope():
         tape.watch(x)
         vae.renew_gamma(x, 0.5 * x)
-        gamma = vae.log_gamma
+        gamma = vae.log_gamma + 0.0
+    assert float(gamma) != float(vae.log_gamma)
     assert tape.gradient(gamma, x) is None
+    vae.renew_gamma(x, 0.5 * x)
 
     before = squared_gamma(vae)
     vae.compile(optimizer=adam(0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -129,6 +130,19 @@ def test_prior_mmd_follows_its_seed():
     assert prior_mmd(z, 0, repeats=3).mmd != prior_mmd(z, 1, repeats=3).mmd
     with pytest.raises(ValueError, match="got 1"):
         prior_mmd(z, 0, repeats=1)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_prior_mmd_and_its_floor_are_mmds_of_the_kernel(kernel):
+    z = np.random.default_rng(7).standard_normal((20, 3))
+    found = prior_mmd(z, 4, kernel, repeats=3)
+    prior = np.random.default_rng([4, 1]).standard_normal(z.shape)
+    assert found.mmd == mmd(z, prior, kernel)
+    rng = np.random.default_rng(0)
+    pairs = [rng.standard_normal((2, 20, 3)) for _ in range(3)]
+    values = [mmd(*pair, kernel) for pair in pairs]
+    assert found.floor == pytest.approx(statistics.mean(values))
+    assert found.floor_std == pytest.approx(statistics.stdev(values))
 
 
 def test_kernel_name_states_kernel_and_bandwidth():

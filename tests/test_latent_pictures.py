@@ -48,6 +48,8 @@ def test_samples_are_drawn_from_both_posteriors():
     np.testing.assert_allclose(found.mu_z, images, rtol=1e-6)
     assert np.std(found.z - found.mu_z) == pytest.approx(0.5, rel=0.05)
     assert np.std(found.u - (found.z + 1)) == pytest.approx(0.25, rel=0.05)
+    noises = (found.z - found.mu_z).ravel(), (found.u - (found.z + 1)).ravel()
+    assert abs(np.corrcoef(*noises)[0, 1]) < 0.05
     again = latents.latent_samples(Stub(), images, seed=3)
     np.testing.assert_array_equal(found.u, again.u)
 

@@ -13,7 +13,7 @@ from keras import ops
 import models
 from experiments import presets
 from models.losses import HALF_LOG_TWO_PI
-from models.networks import dense, resnet, wae
+from models.networks import dense, infogan, resnet, wae
 from models.optimizer import adam
 from tests import reference
 
@@ -26,7 +26,7 @@ SMALL = {
     "wae": ((16, 8, 1), {"base_dim": 2}, {}),
     "resnet": ((6, 6, 1), {"base_dim": 2}, {"num_scale": 2, "fc_dim": 8}),
 }
-NEW = ("wae", "resnet")  # test_vae.py has the same tests for infogan
+NEW = ("wae", "resnet")  # for infogan test_vae.py has these tests, or ones of its own
 
 
 def test_the_command_knows_every_network():
@@ -392,6 +392,19 @@ def test_seeds(network):
     for i, a in enumerate(kernels):
         for b in kernels[:i]:
             assert a.shape != b.shape or not np.array_equal(a, b)
+
+
+def test_infogans_kernels_start_as_the_authors():
+    """Normal with standard deviation 0.02, the encoder's convolutions' cut off at two of it."""
+    for part in (infogan.encoder((28, 28, 1)), infogan.decoder((28, 28, 1))):
+        layers = [getattr(layer, "layer", layer) for layer in part.layers]
+        large = [k for k in (getattr(layer, "kernel", None) for layer in layers) if k is not None]
+        large = [k.numpy() for k in large if np.prod(k.shape) > 50_000]
+        assert len(large) >= 3
+        for kernel in large:
+            cut = np.abs(kernel).max() <= 0.04
+            # Keras's truncated normal distribution has what is left of the deviation: 0.88 of it.
+            assert kernel.std() == pytest.approx(0.0176 if cut else 0.02, rel=0.05)
 
 
 def test_kernels_start_as_the_authors():

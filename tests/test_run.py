@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 import threading
@@ -10,23 +11,28 @@ import threading
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import data
 import models
 import reproduce_paper
 from data import lock
 from data.jpeg import jpeg_round_trip
-from evaluate import random_network
+from evaluate import prdc, random_network
+from evaluate.neighbours import median_distances
 from experiments import presets
 from experiments.errors import UserError
 from experiments.files import write_atomically
+from models.networks import part_seeds
+from models.renormalised import aggregate_deviation
 from models.vae import standard_normal
 from tests import small
 from training import folder as training_folder
 from training import pictures, records, run, shards
 from training import scores as run_scores
+from training.callbacks import HISTORY_FIELDS
 from training.failures import OutOfMemory, TrainingDiverged
-from training.folder import alone_in, keep_stage, load_images
+from training.folder import alone_in, keep_stage, load_images, order_seeds
 from training.layout import TRAINED_ON_FILE
 from training.plan import check_output, make_plan
 from training.results import write_results
@@ -484,9 +490,20 @@ def test_both_gammas_stand_side_by_side(out):
     assert "learned and optimal gamma" in report
 
 
-def test_extras_are_scored_beside_the_plain_rows(out):
+def test_extras_are_scored_beside_the_plain_rows(out, monkeypatch):
+    scored_against = []
+    real_features = run.real_features
+
+    def noted(settings, extractor, images, sha256):
+        scored_against.append(images)
+        return real_features(settings, extractor, images, sha256)
+
+    monkeypatch.setattr(run, "real_features", noted)
     plain = json.loads((out / "results.json").read_text())
     run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
+    train, test = (small.crops(data.load("mnist-sample", s)) for s in ("train", "test"))
+    (found,) = scored_against
+    np.testing.assert_array_equal(found, test)
     records = json.loads((out / "results.json").read_text())
     names = [r["method"] for r in records[::2]]
     assert names == [
@@ -494,8 +511,15 @@ def test_extras_are_scored_beside_the_plain_rows(out):
         *("vae-learned-gamma-renormalised", "two-stage-renormalised"),
     ]
     assert records[:4] == plain  # scored once, trained once
-    assert all(r["aggregate_variance"] > 0 for r in records[4:])
-    assert len({r["nearest_test"] for r in records}) == 1
+    first = keras.saving.load_model(
+        out / "mnist-infogan-two-stage-trial0" / "model" / "first.keras"
+    )
+    variance = np.mean(np.square(aggregate_deviation(*first.encode(train))))
+    found = [r["aggregate_variance"] for r in records[4:]]
+    assert found == pytest.approx([variance] * 4, rel=1e-5)
+    distance = median_distances({"test": data.select_real(test, 32)}, train)["test"]
+    assert distance > 0
+    assert [r["nearest_test"] for r in records] == pytest.approx([distance] * 8, rel=1e-5)
     assert all(0 < r["nearest_sample"] < 1 for r in records)
     assert (out / "tables" / "smoke-nearest.md").exists()
     assert "aggregate_variance" not in records[0]
@@ -577,6 +601,40 @@ def test_what_counts_as_smoke():
     assert records.is_smoke(quick.replace(n_fake=10_000), True, 10_000)
 
 
+def test_precision_is_the_fakes_and_recall_the_real_ones():
+    real, fake = np.random.default_rng(0).normal(size=(2, 40, 3))
+    fake = np.concatenate([0.3 * fake, 0.3 * fake[:15] + 0.01])
+    found = run_scores.distances(real, fake, random_network(), "title")
+    expected = prdc.prdc(real, fake)
+    assert (found["precision"], found["recall"]) == (expected.precision, expected.recall)
+    assert found["precision"] > found["recall"] + 0.2
+
+
+def test_the_course_of_a_row_is_that_of_its_stages(tmp_path):
+    settings = presets.resolve("quick", "mnist").replace(epochs=2, second_epochs=3, batch_size=32)
+    for stage, epochs, begin in (("first", 2, -1.0), ("second", 3, -2.0)):
+        history = training_folder.histories(tmp_path)[stage]
+        for epoch in range(1, epochs + 1):
+            row = dict.fromkeys(HISTORY_FIELDS, 0.0)
+            history.append(
+                row | {"epoch": epoch, "log_gamma": begin - 0.1 * epoch, "seconds": -begin}
+            )
+    both = run.course(settings, "two-stage", 100, tmp_path)
+    alone = run.course(settings, "vae-learned-gamma", 100, tmp_path)
+    assert (both["steps"], both["second_steps"]) == (6, 9)
+    assert (alone["steps"], alone["second_steps"]) == (6, 0)
+    assert both["log_gamma"] == alone["log_gamma"] == pytest.approx(-1.2)
+    assert (both["log_gamma_z"], alone["log_gamma_z"]) == (pytest.approx(-2.3), None)
+    assert (both["seconds"]["first"], both["seconds"]["second"]) == (2.0, 6.0)
+    assert (alone["seconds"]["first"], alone["seconds"]["second"]) == (2.0, 0.0)
+
+
+def test_samples_meet_no_noise_and_no_order_of_training():
+    settings = presets.resolve("quick", "mnist")
+    used = {settings.seed, *order_seeds(settings), *part_seeds(settings.seed, 6)}
+    assert sampling_seed(settings) not in used
+
+
 def test_trials_have_runs_of_their_own(tmp_path):
     plan = tiny_plan(tmp_path, trials=3, seed=5)
     assert len(plan.runs) == 6
@@ -604,6 +662,13 @@ def test_jpeg_round_trip(channels):
     difference = np.abs(again.astype(int) - images)
     assert 0 < difference.max() <= 12  # lossy, but close on a smooth image
     np.testing.assert_array_equal(again[0], again[1])
+
+
+def test_jpeg_has_scipys_quality():
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=75)
+    np.testing.assert_array_equal(jpeg_round_trip(noise[None])[0], np.asarray(Image.open(buffer)))
 
 
 def test_cifar_goes_through_jpeg_unless_told_otherwise(tmp_path):

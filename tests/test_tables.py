@@ -174,6 +174,9 @@ def test_kid_has_an_empty_published_column_and_the_reason():
         {"network": "resnet"},
         {"latent_dim": 16},
         {"learning_rate": 1e-3},
+        {"batch_size": 100},
+        {"gamma_speed": 10.0},
+        {"jpeg": True},
     ],
 )
 def test_different_experiments_are_never_averaged(changes):

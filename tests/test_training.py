@@ -12,9 +12,9 @@ import tensorflow as tf
 from experiments import presets
 from experiments.errors import UserError
 from experiments.files import write_json
-from training import elsewhere
+from training import checkpoints, elsewhere
 from training import train as training
-from training.callbacks import HISTORY_FIELDS, History, halving
+from training.callbacks import HISTORY_FIELDS, History, PixelError, halving
 from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
 from training.folder import EPOCHS, check_settings, order_seeds
@@ -23,7 +23,13 @@ from training.train import train
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
 SETTINGS = presets.resolve("quick", "mnist").replace(
-    image_shape=(8, 8, 1), latent_dim=4, epochs=4, second_epochs=3, batch_size=32
+    image_shape=(8, 8, 1),
+    latent_dim=4,
+    epochs=4,
+    second_epochs=3,
+    batch_size=32,
+    halve_every=2,
+    second_halve_every=1,
 )
 
 
@@ -111,6 +117,40 @@ def straight(tmp_path_factory):
     config.disable_op_determinism()
 
 
+def test_each_stage_halves_at_its_own_pace(straight):
+    for stage, factors in (("first", (1, 1, 0.5, 0.5)), ("second", (1, 0.5, 0.25))):
+        rates = History(straight[1] / f"history-{stage}.csv").columns()["learning_rate"]
+        assert rates == pytest.approx([SETTINGS.learning_rate * f for f in factors])
+
+
+def test_settings_reach_the_model():
+    changed = {"momentum": 0.7, "gamma_speed": 3.0, "initial_log_gamma": -1.0}
+    model = training.build(SETTINGS.replace(**changed))
+    for stage in (model.first, model.second):
+        config = stage.get_config()
+        assert (config["gamma_speed"], config["initial_log_gamma"]) == (3.0, -1.0)
+    layers = model.first._flatten_layers()
+    found = {b.momentum for b in layers if isinstance(b, keras.layers.BatchNormalization)}
+    assert found == {0.7}
+    assert model.latent_dim == SETTINGS.latent_dim
+
+
+def test_the_pixel_error_that_is_followed():
+    """Root mean square, of pixels in [0, 1]."""
+    held_out = make_images()[:8]
+    errors = np.where(np.arange(8) < 4, 0.1, 0.3).reshape(8, 1, 1, 1).astype("float32")
+
+    class Stub:
+        def reconstruct(self, images, seed):
+            return images / np.float32(255) + errors
+
+    callback = PixelError(held_out, copy=lambda model: Stub())
+    callback.set_model(None)
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert logs["rmse"] == pytest.approx(np.sqrt((0.1**2 + 0.3**2) / 2), rel=1e-5)
+
+
 def test_a_stage_in_training_on_jax_is_not_begun_again(tmp_path, images):
     (tmp_path / "state-first.npz").touch()
     with pytest.raises(UserError, match=r"state-first\.npz holds a training on JAX"):
@@ -152,9 +192,10 @@ def test_a_finished_run_is_loaded_and_its_checkpoints_are_gone(straight, images)
 
 
 def test_the_first_stage_alone_and_the_second_later(tmp_path, images):
-    first = train(SETTINGS, images, tmp_path, second=False)
+    short = SETTINGS.replace(epochs=1, second_epochs=1)
+    first = train(short, images, tmp_path, second=False)
     assert not (tmp_path / "model" / "second.keras").exists()
-    both = train(SETTINGS, images, tmp_path)
+    both = train(short, images, tmp_path)
     np.testing.assert_array_equal(first.sample(3, seed=1), both.sample(3, stage=1, seed=1))
 
 
@@ -339,6 +380,51 @@ def test_a_full_disk_and_a_lack_of_memory_are_told_apart(tmp_path):
         raise MemoryError
 
 
+def test_when_checkpoints_are_due_and_what_an_epoch_took(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    model = Tiny()
+    saving = Checkpoints(tmp_path, model, steps_per_epoch=10, seconds=60)
+
+    def steps():
+        return sorted(int(p.stem.rpartition("-")[2]) for p in tmp_path.glob("*.index"))
+
+    saving.on_epoch_begin(0)
+    for batch, (at, expected) in enumerate([(59, []), (60, [2]), (61, [2]), (119, [2])]):
+        now[0] = 1000.0 + at
+        saving.on_train_batch_end(batch)
+        assert steps() == expected
+    now[0] = 1120.0
+    saving.on_train_batch_end(4)
+    assert steps() == [2, 5]
+
+    # Another session, which starts at 5000 in the middle of the epoch, 120 seconds into it.
+    now[0] = 5000.0
+    again = Checkpoints(tmp_path, Tiny(), steps_per_epoch=10, seconds=60)
+    assert again.restore() == 5
+    again.on_epoch_begin(0)
+    now[0] = 5007.0
+    assert again.epoch_seconds() == pytest.approx(127.0)
+    again.on_epoch_begin(1)
+    now[0] = 5009.0
+    assert again.epoch_seconds() == pytest.approx(2.0)
+
+
+def test_the_interval_between_checkpoints_is_the_plans(tmp_path, images, monkeypatch):
+    found = []
+
+    class Noted(Checkpoints):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            found.append(self.seconds)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "Checkpoints", Noted)
+    with pytest.raises(KeyboardInterrupt):
+        train(SETTINGS, images, tmp_path, checkpoint_seconds=7)
+    assert found == [7]
+
+
 def test_spans_of_fit():
     assert training.spans(0, 10, 3) == [(0, 3, 10)]
     assert training.spans(10, 10, 3) == [(1, 3, 10)]
@@ -356,10 +442,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, monkeypatch):
         return model
 
     monkeypatch.setattr(training, "build", broken)
+    short = SETTINGS.replace(epochs=1, second_epochs=1)
     with pytest.raises(TrainingDiverged, match="the loss is nan after epoch 1"):
-        train(SETTINGS, images, tmp_path)
+        train(short, images, tmp_path)
     with pytest.raises(TrainingDiverged, match="is not finite after step 1"):
-        train(SETTINGS, images, tmp_path, checkpoint_seconds=0)
+        train(short, images, tmp_path, checkpoint_seconds=0)
     assert not (tmp_path / "model").exists()
 
 

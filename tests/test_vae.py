@@ -134,8 +134,9 @@ def test_second_stage_objective_is_numpys():
     rng = np.random.default_rng(2)
     mu_z = rng.normal(size=(6, KAPPA)).astype("float32")
     sd_z = rng.uniform(0.1, 1.0, (6, KAPPA)).astype("float32")
-    z = mu_z + sd_z * noise_of(vae.latent_sampler, (6, KAPPA))
-    eps = noise_of(vae.sampler, (6, KAPPA))
+    of_z, eps = (noise_of(s, (6, KAPPA)) for s in (vae.latent_sampler, vae.sampler))
+    assert np.abs(of_z - eps).max() > 0.1  # two streams
+    z = mu_z + sd_z * of_z
 
     mu, sd = reference.second_encoder(z, named(vae.encoder))
     z_hat = reference.second_decoder(mu + sd * eps, named(vae.decoder))
@@ -194,7 +195,14 @@ def test_fit_trains_one_stage_after_the_other():
     assert [len(h.history["loss"]) for h in (first, second)] == [2, 3]
     assert float(model.first.log_gamma) < 0
     assert float(model.second.log_gamma) != 0  # up or down: z may spread by more than 1 at first
-    assert second.history["loss"][-1] < second.history["loss"][0]
+
+
+def test_fit_trains_both_stages_as_it_is_told():
+    model = small()
+    model.fit(images(), 1, 2, batch_size=16, learning_rate=3e-4, verbose=0)
+    for stage, steps in ((model.first, 4), (model.second, 8)):
+        assert float(stage.optimizer.learning_rate) == pytest.approx(3e-4)
+        assert int(stage.optimizer.iterations) == steps
 
 
 @pytest.mark.parametrize("stage", ["first", "second"])
@@ -239,6 +247,11 @@ def test_fused_adam_is_adam():
             optimizer.apply([tf.constant(gradient)], [variable])
     np.testing.assert_allclose(fused.numpy(), plain.numpy(), rtol=1e-5, atol=1e-6)
     assert np.abs(fused.numpy() - start).max() > 0.05
+    config = adam().get_config()
+    papers = {"learning_rate": 1e-4, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
+    assert {k: config[k] for k in papers} == pytest.approx(papers)
+    assert config["amsgrad"] is False
+    assert config["weight_decay"] is None
     config = keras.saving.serialize_keras_object(fused_twin := FusedAdam(3e-4))
     assert keras.saving.deserialize_keras_object(config).get_config() == fused_twin.get_config()
 
@@ -276,6 +289,40 @@ def test_second_stage_adds_its_own_noise_and_the_first_none():
     np.testing.assert_allclose(model.second.sample(4, seed=3), z, rtol=1e-5, atol=1e-6)
     model.first.log_gamma_weight.assign(3.0)  # would drown the image if pixel noise were added
     np.testing.assert_allclose(model.sample(4, seed=3), model.first.decode(z), atol=1e-6)
+
+
+def test_reconstructions_are_of_a_sampled_z():
+    vae = scrambled(small().first)
+    batch = images(5)
+    mu_z, sd_z = vae.encode(batch)
+    expected = vae.decode(mu_z + sd_z * models.vae.standard_normal(5, KAPPA, 3))
+    np.testing.assert_array_equal(vae.reconstruct(batch, seed=3), expected)
+    assert np.abs(expected - vae.decode(mu_z)).max() > 1e-3
+
+
+def test_evaluation_is_in_inference_mode():
+    vae = scrambled(small().first)
+    batch = images(16)
+    seen = vae.observe(batch)
+    mu_z, sd_z = vae.encode(batch)
+    x_hat = vae.decode(mu_z + sd_z * noise_of(vae.sampler, mu_z.shape).astype("float32"))
+    expected = ops.mean(vae.negative_elbo(seen, x_hat, mu_z, sd_z).loss)
+    before = vae.get_weights()
+    vae.compile()
+    found = vae.test_on_batch(batch, return_dict=True)["loss"]
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    for a, b in zip(before, vae.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("method", models.METHODS)
+def test_every_method_normalises_with_the_momentum_it_is_given(method):
+    model = models.build(method, SHAPE, latent_dim=KAPPA, momentum=0.75)
+    first = getattr(model, "first", model)
+    layers = first._flatten_layers()
+    found = [b for b in layers if isinstance(b, keras.layers.BatchNormalization)]
+    assert found
+    assert {(b.momentum, b.epsilon) for b in found} == {(0.75, 1e-5)}
 
 
 def test_save_and_load(tmp_path):
