@@ -16,6 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -57,9 +58,13 @@ class InterruptFirst(training.PixelError):
             raise KeyboardInterrupt
 
 
+def some_images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+
+
 def run(folder: Path, strategy=None) -> None:
     """Trains both stages into ``folder``; what they give for fixed noise goes to results.npz."""
-    images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), dtype=np.uint8)
+    images = some_images()
     model = training.train(
         SETTINGS, images, folder, held_out=images[:8], checkpoint_seconds=0, strategy=strategy
     )
@@ -84,6 +89,15 @@ def run_twice(folder: Path, strategy) -> None:
     run(folder, strategy)
 
 
+def descend(folder: Path, strategy=None) -> None:
+    """An epoch of plain gradient descent, whose steps know how long gradients are: Adam's don't."""
+    adam, training.adam = training.adam, lambda rate: keras.optimizers.SGD(1e-5)
+    training.train(
+        SETTINGS.replace(epochs=1), some_images(), folder, second=False, strategy=strategy
+    )
+    training.adam = adam
+
+
 def command(out: Path) -> int:
     """The command itself, on small images and a short schedule."""
     import reproduce_paper
@@ -106,8 +120,10 @@ def main(mode: str, out: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     run(out / "single")
+    descend(out / "descent-single")
     strategy = distribution.strategy_of("mirrored")
     assert strategy.num_replicas_in_sync == 2
+    descend(out / "descent-mirrored", strategy)
     run_twice(out / "mirrored", strategy)
 
 

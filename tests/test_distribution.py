@@ -151,6 +151,17 @@ def test_several_devices_end_like_one(results, kind):
 
 @pytest.mark.slow
 @pytest.mark.longest
+def test_two_devices_go_down_the_mean_gradient_and_not_its_double(results):
+    one, two = (
+        History(results / f"descent-{kind}" / "history-first.csv").columns()["log_gamma"]
+        for kind in ("single", "mirrored")
+    )
+    assert abs(one[0]) > 0.05
+    assert two == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.longest
 def test_one_of_the_workers_writes(results):
     names = {p.name for p in (results / "workers").iterdir()}
     assert names == {
