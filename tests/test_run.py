@@ -635,6 +635,20 @@ def test_samples_meet_no_noise_and_no_order_of_training():
     assert sampling_seed(settings) not in used
 
 
+def test_training_is_told_how_often_to_save(tmp_path, monkeypatch):
+    told = []
+
+    def interrupted(*args, checkpoint_seconds, **kwargs):
+        told.append(checkpoint_seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "train", interrupted)
+    plan = tiny_plan(tmp_path, ["mnist"], checkpoint_seconds=7)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(plan, plan.runs[0], random_network())
+    assert told == [7]
+
+
 def test_trials_have_runs_of_their_own(tmp_path):
     plan = tiny_plan(tmp_path, trials=3, seed=5)
     assert len(plan.runs) == 6
