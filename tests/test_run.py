@@ -65,11 +65,7 @@ def load_crops(settings, split, data_dir):
 def _small(monkeypatch):
     """Crops, and no SavedModel, which would take a third of a tiny run: ``finished`` has one."""
     monkeypatch.setattr(run, "load_images", load_crops)
-    monkeypatch.setattr(
-        models.TwoStageVAE,
-        "export",
-        lambda model, folder: write_atomically(folder / "saved_model.pb", ""),
-    )
+    small.no_export(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="module")
@@ -500,8 +496,9 @@ def test_extras_are_scored_beside_the_plain_rows(out, monkeypatch):
 
     monkeypatch.setattr(run, "real_features", noted)
     plain = json.loads((out / "results.json").read_text())
-    run.run_plan(tiny_plan(out, ["mnist"], extras=True), random_network())
-    train, test = (small.crops(data.load("mnist-sample", s)) for s in ("train", "test"))
+    plan = tiny_plan(out, ["mnist"], extras=True)
+    run.run_plan(plan, random_network())
+    train, test = (load_crops(plan.runs[0], split, None) for split in ("train", "test"))
     (found,) = scored_against
     np.testing.assert_array_equal(found, test)
     records = json.loads((out / "results.json").read_text())

@@ -15,6 +15,7 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_atomically, write_json
 from experiments.settings import SECOND_STAGE_ABLATIONS
 from models.networks import dense
+from tests.small import no_export
 from training import run
 from training.calibrate import Pace, seconds_of
 from training.callbacks import HISTORY_FIELDS
@@ -113,11 +114,7 @@ def test_an_ablation_brings_the_run_whose_first_stage_it_shares(tmp_path):
 
 def test_an_ablation_shares_the_first_stage_and_has_a_table(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "load_images", lambda settings, split, data_dir: images(64))
-    monkeypatch.setattr(
-        models.TwoStageVAE,
-        "export",
-        lambda model, folder: write_atomically(folder / "saved_model.pb", ""),
-    )
+    no_export(monkeypatch.setattr)
     made = plan(tmp_path, ["two-stage-pythae-like"], epochs=1, second_epochs=1, images=32)
     small = {"image_shape": SHAPE, "latent_dim": KAPPA, "batch_size": 32}
     made = type(made)(

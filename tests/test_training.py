@@ -410,7 +410,7 @@ def test_when_checkpoints_are_due_and_what_an_epoch_took(tmp_path, monkeypatch):
     assert again.epoch_seconds() == pytest.approx(2.0)
 
 
-def test_the_interval_between_checkpoints_is_the_plans(tmp_path, images, monkeypatch):
+def test_the_interval_between_checkpoints_reaches_them(tmp_path, images, monkeypatch):
     found = []
 
     class Noted(Checkpoints):
