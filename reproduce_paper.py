@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         prog="reproduce_paper.py",
         description="Train and score the two-stage VAE and its first stage as in the paper.",
         epilog="Repeating a command goes on where it stopped; finished runs are not done again.",
+        allow_abbrev=False,  # a report names the command: its options are to be found there
     )
     what = p.add_argument_group("what to run")
     what.add_argument("--all", action="store_true", help="Table 1's four data sets")

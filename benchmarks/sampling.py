@@ -17,7 +17,6 @@ import functools
 import os
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from experiments import environment
@@ -29,26 +28,11 @@ import numpy as np
 import tensorflow as tf
 
 import models
+from benchmarks.timing import interleave, timed
 from models.export import export_saved_model
 
 SHAPE, KAPPA = (28, 28, 1), 64
 WRAPS = {"decode_z": "decoder", "generate": "decoders"}
-
-
-def alternately(functions: dict, repeats: int) -> dict[str, tuple[float, float]]:
-    """Medians, over rounds in which each function is called once, of elapsed and processor time."""
-    seconds = {name: [] for name in functions}
-    for number in range(repeats + 2):
-        for name, function in functions.items():
-            start = time.perf_counter(), time.process_time()
-            function()
-            end = time.perf_counter(), time.process_time()
-            if number >= 2:  # the first two rounds build and warm up
-                seconds[name].append((end[0] - start[0], end[1] - start[1]))
-    return {
-        name: tuple(statistics.median(column) for column in zip(*values, strict=True))
-        for name, values in seconds.items()
-    }
 
 
 def main(arguments=None) -> None:
@@ -80,7 +64,13 @@ def main(arguments=None) -> None:
             "decoders": functools.partial(bare["decoders"], z),
             "generate": functools.partial(served["generate"], n=n, seed=seed),
         }
-        medians = alternately(calls, options.repeats)
+        for call in calls.values():
+            call()  # builds it; one round more is left out below
+        timings = interleave({name: timed(call) for name, call in calls.items()}, options.repeats)
+        medians = {
+            name: tuple(map(statistics.median, zip(*values, strict=True)))
+            for name, values in timings.items()
+        }
         for name, (elapsed, processor) in medians.items():
             base = medians[WRAPS.get(name, name)]
             print(

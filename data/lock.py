@@ -41,7 +41,8 @@ def alone(path: Path, waiting: str) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    if _is_still(path, file):  # not another's, whose folder has replaced ours
+                        path.unlink()
                 return
 
 

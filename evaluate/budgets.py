@@ -166,7 +166,9 @@ def draw(found: Mapping[str, list[Point]], records: Sequence[Record], path: Path
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = argparse.ArgumentParser(
-        prog="python -m evaluate.budgets", description="The Frechet distance against epochs."
+        prog="python -m evaluate.budgets",
+        description="The Frechet distance against epochs.",
+        allow_abbrev=False,
     )
     p.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="of finished runs")
     p.add_argument("--out", type=Path, required=True, metavar="DIR")

@@ -19,6 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from evaluate.latent import ACTIVE_BELOW
 from evaluate.protocols import ROUNDING
 from evaluate.terms import terms_of
 from experiments.files import write_atomically
@@ -224,7 +225,7 @@ def curves(
             _name(axes, head, below, unit if column == 0 else "")
     figure.align_ylabels()
     figure.tight_layout(h_pad=1.6, w_pad=2.2)
-    return _write_figure(figure, path)
+    return write_figure(figure, path)
 
 
 def gamma_curves(
@@ -253,14 +254,14 @@ def gamma_curves(
         elif key == "rmse":
             axes.set_ylim(bottom=0)  # so that a difference looks as large as it is
     figure.tight_layout(w_pad=2.2)
-    return _write_figure(figure, path)
+    return write_figure(figure, path)
 
 
 def posterior_variances(
     variances: Sequence[float],
     path: str | os.PathLike,
     strips: Sequence[tuple[str, np.ndarray]] = (),
-    threshold: float = 0.5,
+    threshold: float = ACTIVE_BELOW,
     scale: int | None = None,
 ) -> Path:
     """Write Figure 1b: the posterior variances, sorted, above what noise along them changes.
@@ -328,7 +329,7 @@ def spectra(values: Mapping[str, Sequence[float]], path: str | os.PathLike) -> P
     axes.set_ylim(bottom=0)
     _name(axes, "Singular values of the samples", "rank", "singular value")
     figure.tight_layout()
-    return _write_figure(figure, path)
+    return write_figure(figure, path)
 
 
 def against_epochs(
@@ -359,7 +360,7 @@ def against_epochs(
     axes.set_ylim(bottom=0)
     _name(axes, f"{unit} against epochs", "epochs of the first stage", unit)
     figure.tight_layout()
-    return _write_figure(figure, path)
+    return write_figure(figure, path)
 
 
 def _check_lines(named: Mapping[str, object], lines: Iterable[Sequence[float]]) -> None:
@@ -487,7 +488,7 @@ def _write_picture(picture: np.ndarray, path: str | os.PathLike) -> Path:
     return write_atomically(path, stream.getvalue())
 
 
-def _write_figure(figure: Figure, path: str | os.PathLike) -> Path:
+def write_figure(figure: Figure, path: str | os.PathLike) -> Path:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return write_atomically(path, stream.getvalue())

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from evaluate.formats import Table
 from evaluate.rows import (
+    METHODS,
     Record,
     as_trained,
     data_label,
     epochs,
+    in_order,
     is_papers_data,
     is_smoke,
     method_label,
@@ -102,10 +104,8 @@ def smoke_reasons(records: Iterable[Record]) -> list[str]:
 
 def sections_of(records: Sequence[Record], runs: Sequence[Mapping[str, Any]]) -> list[Section]:
     found = [str(r.get("dataset")) for r in records] + [str(r["dataset"]) for r in runs]
-    datasets = [d for d in paper.DATASETS if d in found]
-    datasets += [d for d in dict.fromkeys(found) if d not in paper.DATASETS]
     sections = []
-    for number, dataset in enumerate(datasets, 1):
+    for number, dataset in enumerate(in_order(found, paper.DATASETS), 1):
         mine = [r for r in records if str(r.get("dataset")) == dataset]
         sections.append(
             Section(
@@ -248,8 +248,8 @@ def _training_table(records: Sequence[Record]) -> Table | None:
             rows[key] = row
     if not rows:
         return None
-    order = list(paper.ROWS)
-    ranked = sorted(rows, key=lambda k: order.index(k[0]) if k[0] in order else len(order))
+    order = in_order((method for method, *_ in rows), METHODS)
+    ranked = sorted(rows, key=lambda k: order.index(k[0]))
     note = (
         "VAE (learned gamma) is the first stage of the 2-Stage VAE: one training serves both rows."
     )

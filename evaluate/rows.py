@@ -29,7 +29,7 @@ _PROTOCOLS = {
     "standard": "generated images are rounded to 8 bits and not stretched.",
 }
 
-_METHODS = (*paper.ROWS, *paper.ABLATIONS, *paper.BEYOND, *paper.SECOND_STAGE)
+METHODS = (*paper.ROWS, *paper.ABLATIONS, *paper.BEYOND, *paper.SECOND_STAGE)
 
 # Everything that must agree before two records count as trials of one experiment.
 _SETTINGS = (
@@ -328,7 +328,7 @@ def by_training(records: Iterable[Record], fields: Sequence[str]) -> list[Group]
     return list(groups.values())
 
 
-def arranged(groups: Iterable[Group], methods: Iterable[str] = _METHODS) -> list[Group]:
+def arranged(groups: Iterable[Group], methods: Iterable[str] = METHODS) -> list[Group]:
     """The groups by data set, and for each by method, in the order in which tables have them."""
     groups = list(groups)
     datasets = in_order((str(g.first.get("dataset")) for g in groups), paper.DATASETS)

@@ -6,13 +6,22 @@ import functools
 import inspect
 import types
 
-from models import two_stage, vae
+from models import two_stage, vae, vector
 from models.baselines import flow, joint, wae_mmd
 from models.networks import infogan, resnet, wae
 from models.two_stage import LatentVAE, TwoStageVAE
 from models.vae import VAE, save
 
-__all__ = ["METHODS", "NETWORKS", "VAE", "LatentVAE", "TwoStageVAE", "build", "save"]
+__all__ = [
+    "METHODS",
+    "NETWORKS",
+    "VAE",
+    "LatentVAE",
+    "TwoStageVAE",
+    "build",
+    "save",
+    "vector",  # here for its classes, too, which files of such models name
+]
 
 NETWORKS = {"infogan": infogan, "wae": wae, "resnet": resnet}
 BUILDERS = {

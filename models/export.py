@@ -1,6 +1,6 @@
-"""The two-stage VAE as a TensorFlow SavedModel, for TensorFlow Serving.
+"""Models of images as TensorFlow SavedModels, for TensorFlow Serving.
 
-Signatures, with h, w, c and kappa fixed by the model and the batch size b free:
+The two-stage VAE's signatures, with h, w, c and kappa fixed by the model and the batch size b free:
 
 - ``serving_default``, the same as ``generate``: ``n`` int32 scalar, ``seed`` int64 scalar ->
   ``images`` uint8 ``(n, h, w, c)``, both stages: u ~ N(0, I), z = z_hat(u) + gamma_z * eps,
@@ -11,6 +11,15 @@ Signatures, with h, w, c and kappa fixed by the model and the batch size b free:
 - ``encode``: ``images`` uint8 ``(b, h, w, c)`` -> ``mu_z``, ``sd_z``, ``u`` (the mean of u given
   mu_z), each float32 ``(b, kappa)``;
 - ``reconstruct``: ``images`` uint8 -> ``images`` uint8, by the mean of z.
+
+A single VAE has, with z in the place of u:
+
+- ``serving_default``, the same as ``generate``: as ``sample(n, seed)`` draws them;
+- ``decode``: ``z`` -> ``images``;
+- ``encode``: ``images`` -> ``mu_z``, ``sd_z``; of VAE + Flow before the flows, of WAE-MMD sd is 0;
+- ``reconstruct``: by the mean (of VAE + Flow: the mean sent through the flows).
+
+In the fused joint model z is the latent variable of the whole, which the paper calls u.
 
 A request that can't be served fails with INVALID_ARGUMENT and a sentence. The graphs hold
 TensorFlow's own operations only: neither Keras nor this project is needed to load them.
@@ -27,10 +36,10 @@ import keras
 import numpy as np
 
 from experiments.files import sync
-from models.vae import PREDICT_BATCH
+from models.two_stage import TwoStageVAE
+from models.vae import MAX_IMAGES, PREDICT_BATCH
 from models.warmup import write_warmup
 
-MAX_IMAGES = 1024  # in one request, whatever the signature
 WARMUP_BATCH = 2
 SEED_PERIOD = 2**31 - 2  # keras.random takes seeds modulo this on TensorFlow
 SIGNATURES = ("generate", "generate_first_stage", "decode", "decode_z", "encode", "reconstruct")
@@ -345,12 +354,12 @@ def check_export(vae, max_images: int) -> None:
 
 
 def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
-    """Writes ``model`` (a TwoStageVAE, TensorFlow backend) as a SavedModel into ``folder``.
+    """Writes ``model`` as a SavedModel into ``folder``.
 
     TensorFlow Serving expects a version number below the model's name: ``.../saved_model/1``.
 
     Args:
-        model: TwoStageVAE.
+        model: TwoStageVAE, :class:`models.VAE` or a baseline, TensorFlow backend.
         folder: replaced if it holds an earlier SavedModel.
         max_images: most images in one request, made or sent.
 
@@ -359,6 +368,7 @@ def export_saved_model(model, folder, max_images: int = MAX_IMAGES) -> None:
         ValueError: if max_images is below 1, the model is not one of images, or on another Keras
             backend than TensorFlow's.
     """
-    check_export(model.first, max_images)
-    module = served(model, max_images)
+    two_stages = isinstance(model, TwoStageVAE)
+    check_export(model.first if two_stages else model, max_images)
+    module = (served if two_stages else served_vae)(model, max_images)
     save(module, signatures(module), folder, max_images)

@@ -27,8 +27,7 @@ def _terms(model, trainable, non_trainable, data, training: bool):
         (model.trainable_variables, trainable), (model.non_trainable_variables, non_trainable)
     )
     with keras.StatelessScope(state_mapping=mapping) as scope:
-        x = model.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
-        terms = model.objective(x, training=training)
+        terms = model.step_objective(data, training)
     return ops.mean(terms.loss), (terms, _after(scope, model.non_trainable_variables))
 
 
@@ -61,7 +60,7 @@ def train_step(model, state, data):
     """
     import jax
 
-    batch = keras.utils.unpack_x_y_sample_weight(data)[0]
+    batch = model.unweighted(data)
     if len(batch.shape) == model.observed_rank:
         return _one_step(model, state, batch)
 

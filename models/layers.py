@@ -221,7 +221,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.center
             and self.scale
             and not self.synchronized
-            and self.compute_dtype in ("float32", "bfloat16", "float16")
+            and self.compute_dtype == "float32"
         )
 
 

@@ -7,6 +7,7 @@ latent u is close to N(0, I), so u ~ N(0, I) -> z -> x gives better samples than
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import keras
@@ -17,7 +18,15 @@ from models import vae
 from models.layers import PACKAGE, GaussianSampler
 from models.networks import dense, part_seeds
 from models.optimizer import adam
-from models.vae import VAE, check_count, check_latents, predict, save, standard_normal
+from models.vae import (
+    MAX_IMAGES,
+    VAE,
+    check_count,
+    check_latents,
+    predict,
+    standard_normal,
+    written,
+)
 
 FIRST_FILE = "first.keras"
 SECOND_FILE = "second.keras"
@@ -183,12 +192,14 @@ class TwoStageVAE:
     def save(self, folder) -> None:
         """Writes both stages, ``first.keras`` and ``second.keras``, into ``folder``.
 
-        Interrupted, it leaves what :meth:`load` refuses, or both stages whole.
+        What an error or an interruption leaves is the earlier model or the new one, but between two
+        renames, where it is what :meth:`load` refuses.
         """
-        # An earlier second stage goes first: with the new first one it would be no model.
-        (Path(folder) / SECOND_FILE).unlink(missing_ok=True)
-        for name, stage in ((FIRST_FILE, self.first), (SECOND_FILE, self.second)):
-            save(stage, Path(folder) / name)
+        first, second = (Path(folder) / name for name in (FIRST_FILE, SECOND_FILE))
+        with written(self.first, first) as new_first, written(self.second, second) as new_second:
+            second.unlink(missing_ok=True)  # with the new first stage it would be no model
+            os.replace(new_first, first)
+            os.replace(new_second, second)
 
     @classmethod
     def load(cls, folder) -> TwoStageVAE:
@@ -211,11 +222,11 @@ class TwoStageVAE:
             keras.saving.load_model(folder / SECOND_FILE),
         )
 
-    def export(self, folder) -> None:
+    def export(self, folder, max_images: int = MAX_IMAGES) -> None:
         """Writes a TensorFlow SavedModel for serving; see :mod:`models.export`."""
         from models.export import export_saved_model
 
-        export_saved_model(self, folder)
+        export_saved_model(self, folder, max_images)
 
 
 def build(

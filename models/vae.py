@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -21,6 +23,7 @@ LIKELIHOODS = ("gaussian", "cross-entropy")
 ERROR_DECAY = 0.99  # of the running mean that optimal_gamma keeps, a memory of about 100 steps
 SMALLEST_ERROR = 1e-12  # whose root is optimal_gamma's least value
 PREDICT_BATCH = 500
+MAX_IMAGES = 1024  # in one request to an exported model, whatever the signature
 
 
 def _fresh_seed() -> int:
@@ -59,15 +62,14 @@ def predict(model, array, scale=None, progress=None):
     """
     if not len(array):
         raise ValueError(f"expected at least one example, got an array of shape {array.shape}.")
-    if keras.backend.backend() == "tensorflow":
-        model.jit_compile = False  # XLA, which Keras takes on a GPU, rounds otherwise than exports
     pieces = []
-    for start in range(0, len(array), PREDICT_BATCH):
-        batch = array[start : start + PREDICT_BATCH]
-        out = model.predict_on_batch(batch if scale is None else scale(batch))
-        pieces.append(out if isinstance(out, (list, tuple)) else (out,))
-        if progress is not None:
-            progress(start + len(batch), len(array))
+    with _without_xla(model):
+        for start in range(0, len(array), PREDICT_BATCH):
+            batch = array[start : start + PREDICT_BATCH]
+            out = model.predict_on_batch(batch if scale is None else scale(batch))
+            pieces.append(out if isinstance(out, (list, tuple)) else (out,))
+            if progress is not None:
+                progress(start + len(batch), len(array))
     columns = tuple(np.concatenate(column) for column in zip(*pieces, strict=True))
     if len(columns[0]) != len(array):
         raise RuntimeError(
@@ -75,6 +77,19 @@ def predict(model, array, scale=None, progress=None):
             " of a strategy with several devices. Use it outside: training.distribution.plain."
         )
     return columns if len(columns) > 1 else columns[0]
+
+
+@contextlib.contextmanager
+def _without_xla(model) -> Iterator[None]:
+    """XLA, which Keras takes on a GPU of TensorFlow's, rounds otherwise than exports do."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    chosen, model.jit_compile = model.jit_compile, False
+    try:
+        yield
+    finally:
+        model.jit_compile = chosen
 
 
 def check_latents(z, dim: int) -> np.ndarray:
@@ -151,6 +166,13 @@ class VAE(keras.Model):
                 "optimal_gamma needs the Gaussian likelihood and learn_gamma=True, got "
                 f"{likelihood!r} and learn_gamma={learn_gamma!r}."
             )
+
+        for part in (self, encoder, decoder):
+            if part.dtype_policy.name != "float32":
+                raise ValueError(
+                    f"{part.name} has the dtype policy {part.dtype_policy.name}: these models are "
+                    "float32 throughout, build them under keras.config.set_dtype_policy('float32')."
+                )
 
         # === Layers ===
         self.encoder = encoder
@@ -280,6 +302,35 @@ class VAE(keras.Model):
                 self.optimizer.build(self.trainable_variables)
         super().make_train_function(force)
 
+    def unweighted(self, data):
+        """The images, or what else a step trains on, of what ``fit`` gives it.
+
+        Raises:
+            ValueError: if it comes with weights, which the objective has no place for.
+        """
+        x, _, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if weights is not None:
+            raise ValueError(
+                "the objective weighs all examples alike: call fit and evaluate without "
+                "sample_weight and class_weight."
+            )
+        return x
+
+    def step_objective(self, data, training) -> losses.Objective:
+        """:meth:`objective` of what ``fit`` or ``evaluate`` gives a step.
+
+        Raises:
+            ValueError: for weights of examples, and for losses that layers add, as regularisers do:
+                what is minimised is the objective alone.
+        """
+        terms = self.objective(self.observe(self.unweighted(data)), training=training)
+        if self.losses:
+            raise ValueError(
+                "the encoder or the decoder adds losses of its own (a regulariser, add_loss), "
+                "which are no part of the objective: build it without."
+            )
+        return terms
+
     def train_step(self, *state_and_data):
         """One step down the gradient of the batch's mean negative ELBO, on Keras's backend.
 
@@ -292,9 +343,8 @@ class VAE(keras.Model):
 
         (data,) = state_and_data
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
         with tf.GradientTape() as tape:
-            terms = self.objective(x, training=True)
+            terms = self.step_objective(data, training=True)
             loss = ops.mean(terms.loss) / replicas
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -305,8 +355,7 @@ class VAE(keras.Model):
         if keras.backend.backend() == "jax":
             return jax_steps.test_step(self, *state_and_data)
         (data,) = state_and_data
-        x = self.observe(keras.utils.unpack_x_y_sample_weight(data)[0])
-        return self._logs(self.objective(x))
+        return self._logs(self.step_objective(data, training=False))
 
     def _logs(self, terms: losses.Objective) -> dict:
         self.loss_tracker.update_state(terms.loss)
@@ -358,17 +407,14 @@ class VAE(keras.Model):
         """x_hat ``(n, h, w, c)`` in [0, 1] of z ~ N(0, I); no pixel noise is added."""
         return self.decode(standard_normal(n, self.latent_dim, seed))
 
-    def export(self, filepath, format="tf_saved_model", **kwargs) -> None:
-        """Writes a SavedModel for serving, see :mod:`models.export_vae`.
+    def export(self, folder, max_images: int = MAX_IMAGES) -> None:
+        """Writes a TensorFlow SavedModel for serving; see :mod:`models.export`.
 
-        Other formats, and all arguments but the path, are those of ``keras.Model.export``.
+        In the place of ``keras.Model.export``, whose SavedModel would have none of the signatures.
         """
-        if format != "tf_saved_model" or kwargs:
-            super().export(filepath, format=format, **kwargs)
-            return
-        from models.export_vae import export_vae
+        from models.export import export_saved_model
 
-        export_vae(self, filepath)
+        export_saved_model(self, folder, max_images)
 
     def check_images(self, images) -> np.ndarray:
         """``images`` if they are uint8 and of the encoder's shape; ValueError otherwise."""
@@ -424,6 +470,13 @@ def save(model: keras.Model, path) -> None:
 
     The optimiser's two moments would treble the file; training resumes from checkpoints instead.
     """
+    with written(model, path) as temporary:
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def written(model: keras.Model, path) -> Iterator[Path]:
+    """A whole .keras file beside ``path``, to be renamed to it; one that isn't is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, f".{path.stem}.*{path.suffix}")
@@ -433,6 +486,6 @@ def save(model: keras.Model, path) -> None:
     try:
         bare.save(temporary)
         sync(temporary)  # or a power cut may leave the new name with no content
-        os.replace(temporary, path)
+        yield temporary
     finally:
-        temporary.unlink(missing_ok=True)  # it is there only if something went wrong
+        temporary.unlink(missing_ok=True)

@@ -44,7 +44,6 @@ def build(
     latent_dim: int,
     *,
     seed: int = 0,
-    likelihood: str = "gaussian",
     learn_gamma: bool = True,
     initial_log_gamma: float = 0.0,
     gamma_speed: float = 1.0,
@@ -62,7 +61,6 @@ def build(
     return VectorVAE(
         vector.encoder(dim, latent_dim, seed=seeds[0], **network),
         vector.decoder(dim, latent_dim, seed=seeds[1], **network),
-        likelihood=likelihood,
         learn_gamma=learn_gamma,
         initial_log_gamma=initial_log_gamma,
         gamma_speed=gamma_speed,

@@ -19,6 +19,7 @@ NO_SERVER = (
     "Is a server running there? For a trial: python -m serving.loopback FOLDER, FOLDER being a "
     "run's saved_model; TensorFlow Serving: see docs/serving.md."
 )
+DTYPES = {"DT_UINT8": "uint8", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_INT64": "int64"}
 GAP = 2  # pixels between images of a grid
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.client import MODEL, Client, ServingError, told
+from serving.client import DTYPES, MODEL, Client, ServingError, told
 
 PERCENTILES = (50, 90, 99)
-DTYPES = {"DT_UINT8": "uint8", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_INT64": "int64"}
 TOO_MANY = 2**31 - 1
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from serving import client
-from serving.client import ServingError
+from serving.client import DTYPES, ServingError
 
 ADDRESS = "http://localhost:8501"
 # The server answers with an HTTP status alone; where two codes share one, the likelier is named.
@@ -29,7 +29,6 @@ CODES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-DTYPES = {"DT_UINT8": "uint8", "DT_FLOAT": "float32", "DT_INT32": "int32", "DT_INT64": "int64"}
 
 
 class RestClient:

@@ -111,6 +111,7 @@ def test_end_to_end(tmp_path, capsys):
         (["--all", "--images", "1"], "--images must be at least 2"),
         (["--all", "--seed", "-1"], "--seed must be from 0"),
         (["--all", "--fast"], "unrecognized arguments: --fast"),
+        (["--all", "--trial", "3"], "unrecognized arguments: --trial 3"),  # training.on_jax's
         (["--all", "--data-note", "mnist"], "--data-note takes DATASET=TEXT"),
         (["--all", "--datasets", "mnist"], "leave one out"),
         (["--all", "--cores", "4"], "--cores is for --engine ray"),

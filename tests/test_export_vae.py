@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import models
 from models import vector
-from models.export_vae import export_vae
+from models.export import export_saved_model
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
 
@@ -66,14 +66,14 @@ def test_signatures_do_what_the_model_does(tmp_path, method):
 
 
 def test_bad_requests_get_a_sentence(tmp_path):
-    export_vae(built("vae-learned-gamma"), tmp_path / "1", max_images=3)
+    export_saved_model(built("vae-learned-gamma"), tmp_path / "1", max_images=3)
     served = tf.saved_model.load(str(tmp_path / "1")).signatures
     with pytest.raises(tf.errors.InvalidArgumentError, match="n must be from 1 to 3"):
         served["generate"](n=tf.constant(4), seed=tf.constant(0, tf.int64))
     with pytest.raises(tf.errors.InvalidArgumentError, match="z must be finite"):
         served["decode"](z=tf.fill((1, KAPPA), float("nan")))
     with pytest.raises(ValueError, match="max_images must be at least 1"):
-        export_vae(built("vae-learned-gamma"), tmp_path / "2", max_images=0)
+        export_saved_model(built("vae-learned-gamma"), tmp_path / "2", max_images=0)
 
 
 def test_models_that_are_not_of_images_are_refused(tmp_path):

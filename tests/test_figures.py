@@ -164,8 +164,8 @@ def test_curves_are_named_by_what_the_model_minimises(
     tmp_path, monkeypatch, model, titles, units, legend
 ):
     drawn = []
-    write = figures._write_figure
-    monkeypatch.setattr(figures, "_write_figure", lambda f, p: (drawn.append(f), write(f, p))[1])
+    write = figures.write_figure
+    monkeypatch.setattr(figures, "write_figure", lambda f, p: (drawn.append(f), write(f, p))[1])
     history = {"first": made_up_history(30) | {"log_gamma": [0.0] * 30}}
     page = read(figures.curves(history, tmp_path / "c.png", model))
     assert page.shape == (308 * titles, 484, 3)  # a panel keeps its height

@@ -120,6 +120,22 @@ def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    import models
+    from training import on_jax
+    from training.failures import TrainingDiverged
+
+    vae = models.vector.build(5, 2)
+    vae.compile(optimizer=on_jax.adam(1e-4))
+    state = on_jax.State(tmp_path / "state.npz", vae, 0.0, None)
+    state.save(1)
+    kept = (tmp_path / "state.npz").read_bytes()
+    vae.log_gamma_weight.assign(np.nan)
+    with pytest.raises(TrainingDiverged, match="log_gamma is not finite after epoch 2"):
+        state.save(2)
+    assert (tmp_path / "state.npz").read_bytes() == kept
+
+
 def test_a_precision_that_the_user_has_chosen_stays():
     jax = pytest.importorskip("jax")
     from training import on_jax

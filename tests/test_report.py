@@ -13,7 +13,7 @@ import pytest
 
 from evaluate import figures
 from evaluate.report import write_report
-from evaluate.report_contents import smoke_reasons
+from evaluate.report_contents import sections_of, smoke_reasons
 from tests.test_tables import SMOKE, made_up
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -338,3 +338,17 @@ def test_reports_are_replaced_whole(tmp_path):
     write_report(tmp_path, [made_up()], [], "second", "lite")
     assert {p.name for p in tmp_path.iterdir()} == {"report.md", "report.html", "tables"}
     assert "first" not in (tmp_path / "report.md").read_text()
+
+
+def test_trainings_stand_in_the_order_of_the_other_tables():
+    methods = ["two-stage-no-skip", "two-stage-joint-merged", "unheard-of", "two-stage-joint"]
+    methods += ["two-stage", "vae-cross-entropy"]
+    (section,) = sections_of([made_up(method=method) for method in methods], ())
+    assert [row[0] for row in section.training.rows] == [
+        "VAE (cross-entr.)",
+        "2-Stage VAE",
+        "2-Stage VAE, trained jointly (fused)",
+        "2-Stage VAE, trained jointly (both penalties)",
+        "2-Stage VAE, no skip connections",
+        "unheard-of",
+    ]

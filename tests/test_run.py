@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import threading
+import types
 
 import keras
 import numpy as np
@@ -181,6 +182,15 @@ def test_without_its_second_stage_a_run_gives_the_first_ones_rows(out, monkeypat
     assert status() == expected
 
 
+def test_scores_without_settings_are_reported_all_the_same(out):
+    """A training may fail before its settings are written."""
+    before = json.loads((out / "results.json").read_text())
+    for folder in shards.run_folders(out):
+        (folder / "settings.json").unlink()
+    write_results(out, "command")
+    assert json.loads((out / "results.json").read_text()) == before
+
+
 def test_a_copied_run_is_named(out):
     name = "mnist-infogan-two-stage-trial0"
     shutil.copytree(out / name, out / f"{name}.bak")
@@ -316,8 +326,8 @@ def test_what_a_newly_trained_stage_makes_stale(tmp_path, monkeypatch, name):
     for file in (*files, "settings.json"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("")
-    monkeypatch.setattr(training_folder.models, "save", lambda stage, path: path.write_text(stage))
-    keep_stage("new", tmp_path, name)
+    monkeypatch.setattr(training_folder.models, "save", lambda _, path: path.write_text("new"))
+    keep_stage(types.SimpleNamespace(weights=[]), tmp_path, name)
     assert (tmp_path / "model" / f"{name}.keras").read_text() == "new"
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     gone = {"saved_model/1/b"} | ({*files[1:]} if name == "first" else set())
@@ -414,6 +424,27 @@ def test_a_model_that_gives_no_numbers_is_recorded(out, monkeypatch, capsys):
     records = json.loads((out / "results.json").read_text())
     assert [r["status"] for r in records] == ["failed: its reconstructions are not finite"] * 4
     assert "scoring stopped, its reconstructions are not finite" in capsys.readouterr().out
+
+
+def test_one_sample_that_is_no_number_is_recorded_and_the_rest_goes_on(out, monkeypatch):
+    plan = tiny_plan(out, ["mnist"])
+    (plan.folder(plan.runs[0]) / "records.json").unlink()
+    draw = run.sample
+
+    def one_is_lost(model, method, n, *rest):
+        made = draw(model, method, n, *rest)
+        if n == plan.runs[0].n_fake and method == "two-stage":
+            made[-1] = np.nan
+        return made
+
+    monkeypatch.setattr(run, "sample", one_is_lost)
+    monkeypatch.setattr(run, "HELD_OUT", plan.runs[0].n_fake - 1)  # fewer are tried beforehand
+    run.run_plan(plan, random_network())
+    records = json.loads((out / "results.json").read_text())
+    assert {r["method"]: r["status"] for r in records} == {
+        "vae-learned-gamma": "ok",
+        "two-stage": "failed: its samples of two-stage are not finite",
+    }
 
 
 def test_a_narrower_command_keeps_the_other_rows_pictures(out):

@@ -16,7 +16,6 @@ from PIL import Image
 
 import models
 from models import export
-from models.export_vae import export_vae
 from serving import client, load
 from serving.client import ServingError
 from serving.rest_client import RestClient
@@ -328,15 +327,14 @@ def test_where_pictures_cannot_go_is_one_line(server, capsys, tmp_path):
 @pytest.mark.parametrize("method", ["two-stage", "vae-learned-gamma"])
 def test_a_model_of_one_image_a_request_can_be_warmed_up(tmp_path, method):
     model = models.build(method, (8, 8, 1), latent_dim=3)
-    write = export_vae if method == "vae-learned-gamma" else export.export_saved_model
-    write(model, tmp_path / "1", max_images=1)
+    model.export(tmp_path / "1", max_images=1)
     assert ServedModel(tmp_path).warmed_up == (7 if method == "two-stage" else 5)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 def test_a_model_of_one_stage_says_which_signatures_it_has(tmp_path, protocol):
     model = models.build("vae-learned-gamma", (8, 8, 1), latent_dim=3)
-    export_vae(model, tmp_path / "1")
+    export.export_saved_model(model, tmp_path / "1")
     with Loopback(tmp_path) as loopback:
         make = {"rest": RestClient, "grpc": GrpcClient}[protocol]
         address = {"rest": loopback.rest_address, "grpc": loopback.grpc_address}[protocol]

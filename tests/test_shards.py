@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import types
 from dataclasses import dataclass
 
 import pytest
 
+from data import lock
 from experiments.errors import UserError
 from training import ray_engine, shards
+from training.folder import alone_in
 from training.plan import make_plan
 
 
@@ -84,6 +87,45 @@ def test_merging(tmp_path):
     assert (out / "b" / "model" / "first.keras").read_bytes() == b"b"
     assert json.loads((out / "c" / "records.json").read_text())[0]["fid"] == 3.0
     assert shards.merge([one, two, out], out) == []  # again: nothing to do
+
+
+def test_a_run_that_another_process_trains_is_waited_for(tmp_path, monkeypatch):
+    """Which then has its scores, those of the folder to be merged, and is left as it is."""
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(one, "a")
+    (out / "a").mkdir(parents=True)
+    shutil.copy(one / "a" / "settings.json", out / "a")
+    (out / "a" / "checkpoint").touch()
+    waiting, copied = threading.Event(), []
+    monkeypatch.setattr(lock, "print", lambda *args, **kwargs: waiting.set(), raising=False)
+    other = threading.Thread(target=lambda: copied.extend(shards.merge([one], out)))
+    with alone_in(out / "a"):
+        other.start()
+        assert waiting.wait(60)
+        assert (out / "a" / "checkpoint").exists()
+        shutil.copy(one / "a" / "records.json", out / "a")
+    other.join(60)
+    assert not copied
+    assert (out / "a" / "checkpoint").exists()
+
+
+def test_a_lock_is_not_merged_and_none_is_left(tmp_path):
+    one, out = tmp_path / "one", tmp_path / "out"
+    make_run(one, "a")
+    (one / "a" / ".lock").touch()  # of a process that was killed
+    assert shards.merge([one], out) == ["a"]
+    assert {p.name for p in (out / "a").iterdir()} == {"model", "settings.json", "records.json"}
+    assert [p.name for p in out.iterdir()] == ["a"]
+
+
+def test_the_lock_of_whoever_came_to_a_replaced_folder_stays(tmp_path):
+    folder = tmp_path / "a"
+    with alone_in(folder):
+        folder.rename(tmp_path / "earlier")
+        with alone_in(folder):
+            pass
+        folder.joinpath(".lock").touch()  # another process's
+    assert folder.joinpath(".lock").exists()
 
 
 def test_a_failed_run_gives_way_to_a_finished_one(tmp_path):

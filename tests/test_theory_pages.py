@@ -171,9 +171,10 @@ def test_finished_cells_are_not_run_again_and_failed_ones_are(tmp_path, monkeypa
     run.run_cells(longer, tmp_path)
     assert calls == [0, 1, 1, 0]
     # So is one whose file is damaged: it can be made again.
-    (tmp_path / run.CELLS_FOLDER / f"{longer[0].name}.json").write_text('{"cell": ')
-    assert run.run_cells(longer, tmp_path)[0][1]["active"] == 1
-    assert calls == [0, 1, 1, 0, 0]
+    for number, damaged in enumerate(('{"cell": ', "[]", "{}", "null"), 1):
+        (tmp_path / run.CELLS_FOLDER / f"{longer[0].name}.json").write_text(damaged)
+        assert run.run_cells(longer, tmp_path)[0][1]["active"] == 1
+        assert calls == [0, 1, 1, 0] + [0] * number
 
 
 def test_command(capsys, tmp_path):

@@ -17,7 +17,7 @@ from training import train as training
 from training.callbacks import HISTORY_FIELDS, History, PixelError, halving
 from training.checkpoints import Checkpoints
 from training.failures import OutOfMemory, TrainingDiverged, explained
-from training.folder import EPOCHS, check_settings, order_seeds
+from training.folder import EPOCHS, check_settings, keep_stage, order_seeds
 from training.train import train
 
 pytestmark = pytest.mark.usefixtures("narrow_second_stage")
@@ -448,6 +448,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, images, monkeypatch):
     with pytest.raises(TrainingDiverged, match="is not finite after step 1"):
         train(short, images, tmp_path, checkpoint_seconds=0)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_stage_that_is_not_finite_does_not_count_as_finished(tmp_path):
+    vae = training.build(SETTINGS).first
+    vae.log_gamma_weight.assign(np.nan)
+    with pytest.raises(TrainingDiverged, match="log_gamma is not finite after the last step"):
+        keep_stage(vae, tmp_path, "first")
+    assert not any(tmp_path.iterdir())
 
 
 def test_trials_differ():

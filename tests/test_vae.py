@@ -350,16 +350,33 @@ def test_keras_file_of_one_stage(tmp_path):
 def test_two_stages_of_different_models_are_never_left_together(tmp_path, monkeypatch):
     small().save(tmp_path)
 
-    def killed_at_the_second(stage, path, save=models.two_stage.save):
-        if path.name == "second.keras":
+    def killed_at_the_second(source, target, replace=os.replace):
+        if Path(target).name == "second.keras":
             raise KeyboardInterrupt
-        save(stage, path)
+        replace(source, target)
 
-    monkeypatch.setattr("models.two_stage.save", killed_at_the_second)
+    monkeypatch.setattr("models.two_stage.os.replace", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         small().save(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"it lacks second\.keras"):
         models.TwoStageVAE.load(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+def test_two_stages_that_can_not_be_saved_leave_the_earlier_ones(tmp_path, monkeypatch, stage):
+    earlier = small()
+    earlier.save(tmp_path)
+
+    def full(file):
+        if Path(file).name.startswith(f".{stage}."):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(models.vae, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        small(seed=1).save(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"first.keras", "second.keras"}
+    again = models.TwoStageVAE.load(tmp_path)
+    np.testing.assert_array_equal(again.sample(3, seed=0), earlier.sample(3, seed=0))
 
 
 def test_a_model_that_can_not_be_saved_leaves_the_earlier_one_and_nothing_else(
@@ -525,3 +542,49 @@ def test_a_frozen_batch_normalisation_keeps_its_averages():
         same = [np.array_equal(a, b) for a, b in zip(after, before, strict=True)]
         assert len(same) > 0
         assert same == [not trainable] * len(same)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_weights_of_examples_are_refused(method):
+    vae = small().first
+    vae.compile(optimizer=adam(1e-4))
+    with pytest.raises(ValueError, match="the objective weighs all examples alike"):
+        # With a y, or Keras would leave the weights out by itself.
+        getattr(vae, method)(images(), images(), sample_weight=np.zeros(64), verbose=0)
+
+
+@pytest.mark.parametrize("how", ["regulariser", "add_loss"])
+def test_losses_that_a_layer_adds_are_refused(how):
+    @keras.saving.register_keras_serializable("tests")
+    class Adds(keras.layers.Layer):
+        def call(self, x):
+            self.add_loss(ops.mean(x))
+            return x
+
+    vae = small().first
+    first = keras.layers.Dense(8, kernel_regularizer="l2" if how == "regulariser" else None)
+    h = first(Adds()(vae.decoder.input) if how == "add_loss" else vae.decoder.input)
+    h = keras.layers.Dense(64, activation="sigmoid")(h)
+    decoder = keras.Model(vae.decoder.input, keras.layers.Reshape(SHAPE)(h))
+    vae = models.VAE(vae.encoder, decoder)
+    vae.compile(optimizer=adam(1e-4))
+    with pytest.raises(ValueError, match="adds losses of its own"):
+        vae.fit(images(), verbose=0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_other_precisions_are_refused_before_anything_is_trained(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with pytest.raises(ValueError, match=f"has the dtype policy {policy}: these models are"):
+            small()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_predicting_leaves_the_choice_of_xla_as_it_was():
+    vae = small().first
+    vae.decoder.compile(jit_compile=True)
+    vae.sample(1)
+    assert vae.decoder.jit_compile is True

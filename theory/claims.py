@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluate.latent import ACTIVE_BELOW
 from theory import figures, twosample
 from theory.manifolds import CLOSED
 
@@ -365,8 +366,8 @@ def dimension_claim(grid: Cells, levels: Cells, folder: Path) -> Claim:
         return (
             f"{cell['r']} active",
             f"{found['active']} active; largest active variance "
-            f"{max(v for v in [*variances, 0.0] if v < 0.5):.4f}, least of the others "
-            f"{min((v for v in rest if v >= 0.5), default=math.nan):.3f}",
+            f"{max(v for v in [*variances, 0.0] if v < ACTIVE_BELOW):.4f}, least of the others "
+            f"{min((v for v in rest if v >= ACTIVE_BELOW), default=math.nan):.3f}",
             found["active"] == cell["r"],
         )
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,21 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.files import write_atomically
+from evaluate.figures import (
+    BLUE,
+    DPI,
+    GREEN,
+    INK,
+    MUTED,
+    PURPLE,
+    RULE,
+    VERMILLION,
+    write_figure,
+)
 from theory.experiments import NOISE_FACTORS
 
-INK, MUTED, RULE = "#1b1f24", "#59636e", "#d8dee4"
-BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-ORANGE, SKY = "#e69f00", "#56b4e9"
+ORANGE, SKY = "#e69f00", "#56b4e9"  # two more of the same palette
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, MUTED)
-DPI = 100
 
 Cells = Sequence[tuple[dict, dict]]
 
@@ -43,12 +49,6 @@ def _dress(axes, title: str, xlabel: str = "", ylabel: str = "") -> None:
 
 def _legend(axes, **where) -> None:
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, **where)
-
-
-def _write(figure: Figure, path: Path) -> Path:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return write_atomically(path, stream.getvalue())
 
 
 def label(cell: dict) -> str:
@@ -101,7 +101,7 @@ def densities(cells: Cells, path: Path) -> Path:
         axes.set_yscale("log")
         _legend(axes)
         _dress(axes, "KL(true | VAE)", "steps", "nats")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def costs(cells: Cells, path: Path, window: tuple[float, float]) -> Path:
@@ -128,7 +128,7 @@ def costs(cells: Cells, path: Path, window: tuple[float, float]) -> Path:
     )  # fmt: skip
     _dress(left, "Cost per superfluous ambient dimension", "log10 g", "cost / (d - r), nats")
     _dress(right, "Its slope; theory: 1", "log10 g", "slope / (d - r)")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def learned_gammas(cells: Cells, path: Path) -> Path:
@@ -163,7 +163,7 @@ def learned_gammas(cells: Cells, path: Path) -> Path:
     right.set(xscale="log", yscale="log")
     _legend(right)
     _dress(right, "Final g against the data's noise (leftmost: none)", "noise", "learned g")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def reconstruction(cells: Cells, path: Path) -> Path:
@@ -190,7 +190,7 @@ def reconstruction(cells: Cells, path: Path) -> Path:
     _legend(right)
     _dress(left, "Error as the encoder's noise is scaled", "times sd_z", "rms error / spread")
     _dress(right, "Error against learned g", "g / spread", "relative to spread")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def dimensions(cells: Cells, path: Path) -> Path:
@@ -219,7 +219,7 @@ def dimensions(cells: Cells, path: Path) -> Path:
     right.set_xticks(ranks)
     _legend(right)
     _dress(right, "Active dimensions against r (jittered)", "r", "active dimensions")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def _two_colours():
@@ -256,7 +256,7 @@ def samples(cells: Cells, path: Path) -> Path:
             case = f"{cell['manifold']}, {cell['measure']}, r={cell['r']}"
             title = f"{case}:\n{name}" if axes is row[0] else name
             _dress(axes, title, "t_1", "t_2" if cell["r"] > 1 else "")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def p_values(cells: Cells, path: Path) -> Path:
@@ -284,7 +284,7 @@ def p_values(cells: Cells, path: Path) -> Path:
         frameon=False, fontsize=8.5, labelcolor=INK, ncols=3, loc="lower left",
         bbox_to_anchor=(0, 1.0),
     )  # fmt: skip
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def latents(cells: Cells, path: Path) -> Path:
@@ -309,7 +309,7 @@ def latents(cells: Cells, path: Path) -> Path:
         frameon=False, fontsize=8.5, labelcolor=INK, ncols=3, loc="lower left",
         bbox_to_anchor=(0, 1.0),
     )  # fmt: skip
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def joint(stages: Cells, joints: Cells, path: Path) -> Path:
@@ -335,7 +335,7 @@ def joint(stages: Cells, joints: Cells, path: Path) -> Path:
         axes.set_xticks(range(len(columns)), columns)
         axes.set_yscale("log")
         _dress(axes, case, "", "energy distance from the truth")
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def too_few(cells: Cells, path: Path) -> Path:
@@ -353,4 +353,4 @@ def too_few(cells: Cells, path: Path) -> Path:
                 axes.axhline(math.log10(found["pca_gamma"]), color=colour, lw=1, ls=":")
         _legend(axes)
         _dress(axes, case, "steps", "log10 g")
-    return _write(figure, path)
+    return write_figure(figure, path)

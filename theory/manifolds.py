@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 HIDDEN = 16  # units of the random network that bends R^r
-REFERENCES = 4096  # points among which a projection starts
+SCALING_DRAWS = 4096  # whose spread brings the bent space to the scale of R^r
 NEWTON_STEPS = 12
 
 
@@ -139,8 +139,6 @@ class Manifold:
     d: int
     embed: Callable[[np.ndarray], np.ndarray]
     open: bool = True
-    # Points of the manifold that projections start from; the seed is fixed, as is the answer.
-    _references: dict = field(default_factory=dict, repr=False, compare=False)
 
     def jacobian(self, t: np.ndarray, step: float = 1e-5) -> np.ndarray:
         """d embed / d t at ``t`` ``(n, r)`` by central differences: ``(n, d, r)``."""
@@ -230,7 +228,7 @@ def curved(r: int, d: int, seed: int = 0) -> Manifold:
     w = rng.standard_normal((r, HIDDEN)) / math.sqrt(r)
     b = rng.standard_normal(HIDDEN)
     a = rng.standard_normal((HIDDEN, d - r))
-    bent = np.tanh(rng.standard_normal((REFERENCES, r)) @ w + b)
+    bent = np.tanh(rng.standard_normal((SCALING_DRAWS, r)) @ w + b)
     a *= math.sqrt(r * (d - r) / d / (bent @ a).var(axis=0).sum())
     centre = bent.mean(0) @ a
 

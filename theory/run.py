@@ -147,11 +147,12 @@ def finished(cell, folder: Path) -> dict | None:
     A cell that failed, or whose file is damaged, is tried again.
     """
     try:
-        record = read_json(Path(folder) / CELLS_FOLDER / f"{cell.name}.json")
+        record = read_json(Path(folder) / CELLS_FOLDER / f"{cell.name}.json", dict) or {}
     except UserError:
-        record = None
-    same = record is not None and record["cell"] == _jsonable(cell.to_dict())
-    return record["found"] if same and "error" not in record["found"] else None
+        record = {}
+    found = record.get("found", {"error": "there are none"})
+    same = record.get("cell") == _jsonable(cell.to_dict())
+    return found if same and "error" not in found else None
 
 
 def _jsonable(settings: dict) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -18,6 +18,7 @@ from experiments.errors import UserError
 from experiments.files import UNREADABLE, read_json, write_json
 from experiments.settings import RunSettings, differences, of_training
 from training.callbacks import History
+from training.failures import TrainingDiverged
 from training.layout import (
     EXPORT_FOLDER,
     FIGURES_FILE,
@@ -173,11 +174,23 @@ def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
 
     A second stage that is there already belongs to another first one, which has been removed: its z
     is another z. It goes, as do pictures and an export of what was there before.
+
+    Raises:
+        TrainingDiverged: if a weight is not finite; nothing is changed.
     """
+    check_finite(stage.weights, "after the last step")
     if name == "first":
         forget_other_first_stage(folder)
     shutil.rmtree(folder / EXPORT_FOLDER, ignore_errors=True)
     models.save(stage, model_file(folder, name))
+
+
+def check_finite(variables: Iterable[keras.Variable], when: str) -> None:
+    """Raises TrainingDiverged for the first variable that is not finite, ``when`` in its words."""
+    for variable in variables:
+        value = keras.ops.convert_to_numpy(variable)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise TrainingDiverged(f"{variable.path} is not finite {when}")
 
 
 def forget_other_first_stage(folder: Path) -> None:

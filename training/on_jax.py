@@ -47,6 +47,7 @@ from training.folder import (
     HELD_OUT,
     alone_in,
     build,
+    check_finite,
     check_images,
     check_settings,
     has_checkpoint,
@@ -107,7 +108,12 @@ class State(keras.callbacks.Callback):
         return epochs
 
     def save(self, epochs: int) -> None:
-        """Writes the state after ``epochs`` epochs."""
+        """Writes the state after ``epochs`` epochs.
+
+        Raises:
+            TrainingDiverged: if it is not finite; nothing is written.
+        """
+        check_finite(self.variables, f"after epoch {epochs}")
         arrays = {
             f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)
         }
@@ -269,7 +275,9 @@ def place() -> dict:
 def parser() -> argparse.ArgumentParser:
     """The command's options; names and defaults are those of reproduce_paper.py."""
     p = argparse.ArgumentParser(
-        prog="python -m training.on_jax", description="Train one run on Keras's JAX backend."
+        prog="python -m training.on_jax",
+        description="Train one run on Keras's JAX backend.",
+        allow_abbrev=False,
     )
     p.add_argument("--dataset", required=True, metavar="NAME")
     p.add_argument("--method", default="two-stage", metavar="NAME")

@@ -11,9 +11,10 @@ from experiments.errors import UserError
 from experiments.files import read_json, write_json
 from experiments.settings import is_first_stage, of_training
 from training.folder import histories
-from training.layout import FIGURES_FILE, FIGURES_FOLDER, RECORDS_FILE, RESULTS_FILE, SETTINGS_FILE
+from training.layout import FIGURES_FILE, FIGURES_FOLDER, RESULTS_FILE, SETTINGS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
 from training.records import run_row, stored_records
+from training.shards import run_folders
 
 
 def gather(out: Path) -> list[dict]:
@@ -23,13 +24,15 @@ def gather(out: Path) -> list[dict]:
         UserError: if two folders hold the same run, or a file in one is damaged.
     """
     found, runs = [], {}
-    for path in sorted(Path(out).glob(f"[!.]*/{RECORDS_FILE}")):
-        found += stored_records(path.parent)
-        settings = read_json(path.parent / SETTINGS_FILE, dict) or {}
+    for folder in run_folders(out):
+        found += stored_records(folder)
+        settings = read_json(folder / SETTINGS_FILE, dict)
+        if settings is None:
+            continue  # its training failed before it had begun
         run = json.dumps(of_training(settings), sort_keys=True)
-        if (first := runs.setdefault(run, path.parent)) != path.parent:
+        if (first := runs.setdefault(run, folder)) != folder:
             raise UserError(
-                f"{first} and {path.parent} hold the same run: move one of them out of {out}. "
+                f"{first} and {folder} hold the same run: move one of them out of {out}. "
                 "Nothing is lost; the same command goes on."
             )
     return sorted(found, key=_table_order)
@@ -59,6 +62,8 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
     for path in out.glob(f"[!.]*/{FIGURES_FILE}"):
         folder = path.parent
         settings = read_json(folder / SETTINGS_FILE, dict)
+        if settings is None:
+            continue  # pictures alone, of a run whose settings have been taken away
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
         records = stored_records(folder)
         scored = [record["method"] for record in records if record["status"] == "ok"]

@@ -210,7 +210,10 @@ def scored(
 
     @functools.lru_cache(maxsize=1)  # both protocols score the same images
     def draw(method: str) -> np.ndarray:
-        return sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
+        made = sample(model, method, settings.n_fake, sampling_seed(settings), deviation)
+        if not np.isfinite(made).all():
+            raise TrainingDiverged(f"its samples of {method} are not finite")
+        return made
 
     weights = {method: weights_digest(model, method) for method in rows}
     start = time.monotonic()

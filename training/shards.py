@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 from experiments.settings import of_training
-from training.layout import COMMAND_FILE, RECORDS_FILE, SETTINGS_FILE
+from training.layout import COMMAND_FILE, LOCK_FILE, RECORDS_FILE, SETTINGS_FILE
 from training.records import stored_records
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
     """Copies the scored runs of other output folders into ``out``, each run whole or not at all.
 
     A run that ``out`` has already is left as it is, unless the other folder's has all of its scores
-    and more.
+    and more. One that another process is at work on is waited for.
 
     Returns:
         The names of the runs that were copied.
@@ -110,6 +110,8 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
         UserError: if a folder holds no runs, two folders hold different runs of one name, or a run
             can't be copied.
     """
+    from training.folder import alone_in  # with Keras, which the rest of this module has no use for
+
     out = Path(out)
     found = {Path(folder): run_folders(folder) for folder in folders}
     for folder, runs in found.items():
@@ -119,24 +121,33 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
     for runs in found.values():
         for source in runs:
             target = out / source.name
-            if source.resolve() == target.resolve() or not _replaces(source, target):
+            if source.resolve() == target.resolve():
                 continue
-            out.mkdir(parents=True, exist_ok=True)
-            part = out / f".merging-{source.name}"  # not seen by run_folders: no records yet
-            shutil.rmtree(part, ignore_errors=True)
-            try:
-                shutil.copytree(source, part, ignore=shutil.ignore_patterns(RECORDS_FILE))
-            except shutil.Error as error:
-                *_, reason = error.args[0][0]
-                shutil.rmtree(part, ignore_errors=True)
-                raise UserError(f"{source} can't be copied to {out}: {reason}") from error
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(part, target)
-            shutil.copy2(source / RECORDS_FILE, target / f".{RECORDS_FILE}")
-            os.replace(target / f".{RECORDS_FILE}", target / RECORDS_FILE)
-            copied.append(source.name)
+            with alone_in(target):
+                if _replaces(source, target):
+                    _copy(source, target)
+                    copied.append(source.name)
     return copied
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Puts a copy of a run's folder in the place of ``target``, under whose lock this is.
+
+    Raises:
+        UserError: if it can't be copied.
+    """
+    part, earlier = (target.with_name(f".{word}-{target.name}") for word in ("merging", "earlier"))
+    for left in (part, earlier):  # by a merge that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        shutil.copytree(source, part, ignore=shutil.ignore_patterns(LOCK_FILE))
+    except shutil.Error as error:
+        *_, reason = error.args[0][0]
+        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"{source} can't be copied to {target.parent}: {reason}") from error
+    os.replace(target, earlier)
+    os.replace(part, target)
+    shutil.rmtree(earlier)
 
 
 def _replaces(source: Path, target: Path) -> bool:
