@@ -18,6 +18,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,6 +65,30 @@ def _sigterm_like_ctrl_c():
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _no_interrupt_lost():
+    """Python prints an interrupt that comes within a garbage collector's callback, and goes on.
+
+    JAX has such a callback, and TensorFlow imports JAX where it is installed.
+    """
+    before = sys.unraisablehook
+
+    def again(unraisable):
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        number = signal.SIGTERM if issubclass(unraisable.exc_type, Terminated) else signal.SIGINT
+        later = threading.Timer(0.05, signal.raise_signal, (number,))  # out of the callback
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _Parser(argparse.ArgumentParser):
@@ -348,12 +373,13 @@ def dry_run(plan) -> None:
             extractor = check(plan)
         except UserError as error:
             print(f"Note: {error}")
+    at_hand = calibrate.data_at_hand(plan)  # whose folder may be wrong: before the time is taken
     kinds = {calibrate.kind(settings): settings for settings in reversed(plan.runs)}
     paces = {
         kind: calibrate.measure(settings, extractor)
         for kind, settings in tqdm(kinds.items(), "Timing some steps", leave=False)
     }
-    print(calibrate.describe(plan, paces))
+    print(calibrate.describe(plan, paces, at_hand))
     print(f"On {machine_of(plan)}")
 
 
@@ -431,7 +457,7 @@ def main(arguments: list[str] | None = None) -> int:
     The exit code is 0, 2 for what the user can put right, 130 for Ctrl-C, 143 for SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    with _sigterm_like_ctrl_c():
+    with _sigterm_like_ctrl_c(), _no_interrupt_lost():
         return _main(arguments)
 
 
@@ -444,6 +470,9 @@ def _main(arguments: list[str]) -> int:
                 f"the command runs on Keras's TensorFlow backend, KERAS_BACKEND is {backend!r}: "
                 "unset it. (The models train on jax too, see the README.)"
             )
+        environment.check_folders(
+            **{name: getattr(options, name) for name in ("out", "data_dir", "inception", "merge")}
+        )
         if options.theory:
             theory(options, command)
             return 0

@@ -405,7 +405,7 @@ def _quiet(axes, legend_from: int = 2) -> None:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=MUTED)
     elif len(axes.lines) >= legend_from:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.grid(axis="y", color=RULE, lw=0.8)
     axes.set_axisbelow(True)

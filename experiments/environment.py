@@ -32,6 +32,20 @@ def missing() -> dict[str, str]:
     return {name: value for name, value in DEFAULTS.items() if name not in os.environ}
 
 
+def check_folders(**named: str | list[str] | None) -> None:
+    """Refuses options that name a folder by nothing, as a shell's variable does that is not set.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name, value in named.items():
+        if "" in (value if isinstance(value, list) else [value]):
+            raise UserError(
+                f"--{name.replace('_', '-')} needs a folder, got '': leave it out, or check the "
+                "variable it is made of."
+            )
+
+
 def user_path(path: str | os.PathLike) -> Path:
     """A path that the user has named, with ``~`` and ``~name`` resolved.
 

@@ -204,7 +204,8 @@ def parse_inputs(body: bytes, model: ServedModel) -> predict_pb2.PredictRequest:
         content = document["inputs"]
     except (ValueError, KeyError, TypeError):
         raise ServingError(
-            "INVALID_ARGUMENT", "expected a JSON object with the key 'inputs'"
+            "INVALID_ARGUMENT",
+            "expected a JSON object with the key 'inputs'; this stand-in knows no 'instances'",
         ) from None
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model.name

@@ -110,6 +110,8 @@ def test_end_to_end(tmp_path, capsys):
         ),
         (["--all", "--images", "1"], "--images must be at least 2"),
         (["--all", "--seed", "-1"], "--seed must be from 0"),
+        (["--all", "--data-dir", ""], "--data-dir needs a folder, got ''"),
+        (["--merge", "runs", ""], "--merge needs a folder, got ''"),
         (["--all", "--fast"], "unrecognized arguments: --fast"),
         (["--all", "--trial", "3"], "unrecognized arguments: --trial 3"),  # training.on_jax's
         (["--all", "--data-note", "mnist"], "--data-note takes DATASET=TEXT"),
@@ -128,6 +130,12 @@ def test_mistakes_in_the_options(capsys, tmp_path, arguments, said):
     assert code == 2
     assert said in one_line(err)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_empty_is_not_the_default(capsys):
+    code, _, err = run(capsys, "--all", "--preset", "quick", "--out", "")
+    assert code == 2
+    assert "--out needs a folder, got ''" in one_line(err)
 
 
 @pytest.fixture

@@ -139,6 +139,14 @@ def test_curves_of_both_stages(tmp_path):
     assert tuple(wide[0, 0]) == (255, 255, 255)
 
 
+def test_epochs_are_whole_numbers_on_the_axis(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "write_figure", lambda figure, _: drawn.append(figure))
+    for epochs in (1, 2, 30):
+        figures.curves({"first": made_up_history(epochs)}, tmp_path / "c.png")
+        assert all(float(x).is_integer() for axes in drawn[-1].axes for x in axes.get_xticks())
+
+
 def test_curves_leave_out_what_was_not_recorded(tmp_path):
     history = {"first": {"loss": [1.0, float("nan"), 0.5], "log_gamma": [0.0, -1.0, float("nan")]}}
     page = read(figures.curves(history, tmp_path / "c.png"))

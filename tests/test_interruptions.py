@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -45,6 +47,33 @@ def test_signals(monkeypatch, capsys, number, code):
         "Stopped. The same command goes on from the last checkpoint.",
     )
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("heeded_ctrl_c")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_that_come_while_garbage_is_collected(monkeypatch, capsys, number, code):
+    """As JAX has a callback for it, whose exceptions Python only prints."""
+    arrived = []
+
+    def callback(phase, info):
+        if not arrived:
+            arrived.append(phase)
+            os.kill(os.getpid(), number)
+
+    def work():
+        gc.callbacks.append(callback)
+        try:
+            gc.collect()
+            for _ in range(100):
+                time.sleep(0.05)
+        finally:
+            gc.callbacks.remove(callback)
+        raise AssertionError("the signal was lost")
+
+    before = sys.unraisablehook
+    assert ended_by(monkeypatch, capsys, work)[0] == code
+    assert arrived
+    assert sys.unraisablehook is before
 
 
 def fail(error):

@@ -191,6 +191,39 @@ def test_scores_without_settings_are_reported_all_the_same(out):
     assert json.loads((out / "results.json").read_text()) == before
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("settings.json", {}, r"settings\.json is damaged, it is no settings with dataset, model"),
+        ("figures.json", {"real": 3}, r"figures\.json is damaged, it is no list of files by name"),
+        ("records.json", {"method": "gan"}, "it is of 'gan' on 'mnist', which this version does"),
+        ("records.json", {"dataset": "svhn"}, "it is of 'vae-learned-gamma' on 'svhn', which this"),
+    ],
+)
+def test_files_that_say_what_cannot_be_are_named(out, file, content, message):
+    path = out / "mnist-infogan-two-stage-trial0" / file
+    if file == "records.json":
+        records = json.loads(path.read_text())
+        content = [{**records[0], **content}, *records[1:]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        write_results(out, "command")
+
+
+def test_pictures_that_are_lost_or_damaged_are_named_and_left_out(out, capsys):
+    folder = out / "mnist-infogan-two-stage-trial0" / "figures"
+    (folder / "reconstructions.png").unlink()
+    whole = (folder / "samples-two-stage.png").read_bytes()
+    (folder / "samples-two-stage.png").write_bytes(whole[: len(whole) // 2])
+    write_results(out, "command")
+    said = capsys.readouterr().out
+    assert f"{folder}: reconstructions.png, samples-two-stage.png missing or damaged, not" in said
+    report = (out / "report.md").read_text()
+    assert f"{folder.parent.name}/figures/real.png" in report
+    for lost in ("samples-two-stage", "reconstructions"):
+        assert f"{folder.parent.name}/figures/{lost}.png" not in report
+
+
 def test_a_copied_run_is_named(out):
     name = "mnist-infogan-two-stage-trial0"
     shutil.copytree(out / name, out / f"{name}.bak")
@@ -245,11 +278,15 @@ def test_too_little_memory_for_scoring_leaves_the_other_runs(out, monkeypatch):
     assert not (plan.folder(plan.runs[1]) / run.FEATURES_FOLDER).exists()
 
 
-@pytest.mark.parametrize("name", ["settings.json", "records.json", "figures.json"])
-def test_a_damaged_file_is_named_before_anything_is_trained(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(f"{name}.json", '{"half": ') for name in ("settings", "records", "figures")]
+    + [("settings.json", "{}"), ("records.json", '[{"fid": 3}]')],
+)
+def test_a_damaged_file_is_named_before_anything_is_trained(tmp_path, name, content):
     plan = tiny_plan(tmp_path, ["mnist"])
     path = plan.folder(plan.runs[0]) / name
-    write_atomically(path, '{"half": ')
+    write_atomically(path, content)
     with pytest.raises(UserError, match=rf"{path} is damaged"):
         check_output(plan)
 

@@ -163,7 +163,7 @@ def test_what_is_done_costs_no_time_again(tmp_path):
     write_atomically(folder / "model" / "first.keras", "")
     assert seconds()[0] == pytest.approx(10 * steps * 0.1)
     failed = {
-        "dataset": "mnist-sample",
+        "dataset": "mnist",
         "method": "two-stage",
         "trial": 0,
         "protocol": "paper",

@@ -147,6 +147,18 @@ def test_two_runs_of_one_name_are_refused(tmp_path, change):
         shards.merge([one], out)
 
 
+def test_what_is_refused_copies_nothing(tmp_path):
+    one, two, three = (tmp_path / n for n in ("one", "two", "three"))
+    for folder in (one, two):
+        make_run(folder, "a")
+    make_run(two, "b")
+    make_run(three, "a", epochs=2)
+    for folders in ([one, three], [two, one, three]):
+        with pytest.raises(UserError, match="two different runs of one name"):
+            shards.merge(folders, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
 def test_settings_from_before_a_field_are_those_of_its_default(tmp_path):
     one, out = tmp_path / "one", tmp_path / "out"
     make_run(out, "a")

@@ -458,6 +458,15 @@ def test_a_stage_that_is_not_finite_does_not_count_as_finished(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("content", ["", "garbage\n", "epo"])
+def test_a_history_without_its_header_is_damaged(tmp_path, content):
+    (tmp_path / "history-first.csv").write_text(content)
+    with pytest.raises(
+        UserError, match=r"history-first\.csv is damaged \(it has no column epoch\)"
+    ):
+        History(tmp_path / "history-first.csv")
+
+
 def test_trials_differ():
     other = SETTINGS.replace(trial=1, seed=1)
     one, two = (training.build(s).first.encoder.get_weights() for s in (SETTINGS, other))

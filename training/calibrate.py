@@ -111,16 +111,18 @@ def data_at_hand(plan: Plan) -> str:
         size = sum(remote.size for remote in missing)
         absent += [f"{name} ({size / 1e6:,.0f} MB)"] if missing else []
         there += [] if missing else [name]
-    parts = (("at hand", there), ("to be downloaded", absent))
-    found = (f"{', '.join(names)} {where}" for where, names in parts if names)
+    where = f" to {plan.data_dir}" if plan.data_dir else ""
+    parts = (("at hand", there), (f"to be downloaded{where}", absent))
+    found = (f"{', '.join(names)} {state}" for state, names in parts if names)
     return f"Data: {'; '.join(found)}."
 
 
-def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
+def describe(plan: Plan, paces: dict[tuple, Pace], at_hand: str) -> str:
     """The plan as text: a line per run, then the totals.
 
     Args:
         paces: by :func:`kind` of run.
+        at_hand: :func:`data_at_hand`'s sentence.
     """
     header = (
         "run",
@@ -164,7 +166,7 @@ def describe(plan: Plan, paces: dict[tuple, Pace]) -> str:
     lines.insert(1, "  ".join("-" * w for w in widths))
     preset = plan.runs[0].preset
     notes = [
-        data_at_hand(plan),
+        at_hand,
         f"Preset {preset}; features: {plan.features}; results in {plan.out}.",
         f"Estimated time on this machine: {duration(total)}, from a short calibration"
         + ("." if scoring_known else "; scoring left out, the Inception network is not at hand."),

@@ -47,13 +47,13 @@ class History:
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
+                if "epoch" not in (reader.fieldnames or ()):
+                    raise ValueError("it has no column epoch")
                 self.rows = [
                     {field: float(row.get(field, "nan")) for field in HISTORY_FIELDS}
                     | {"epoch": int(float(row["epoch"]))}
                     for row in reader
                 ]
-            if reader.fieldnames is None:
-                raise ValueError("empty")
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise UserError(
                 f"{self.path} is damaged ({error}), what was logged of each epoch: restore it from "

@@ -34,6 +34,7 @@ from training.layout import (
     model_file,
 )
 from training.progress import with_progress
+from training.records import stored_settings
 
 EPOCHS = {"first": "epochs", "second": "second_epochs"}  # how long each stage is trained
 LISTS = {RECORDS_FILE: list, TRAINED_ON_FILE: (list, dict)}  # of JSON files; others: dict
@@ -93,9 +94,9 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
         path.name: read_json(path, LISTS.get(path.name, dict))
         for path in sorted(Path(folder).glob("*.json"))
     }
-    existing = found.get(SETTINGS_FILE)
-    if existing is None:
+    if SETTINGS_FILE not in found:
         return []
+    existing = stored_settings(folder)
     begun, now = of_training(existing), settings.training_dict()
     ends = {
         field: now[field]
@@ -110,8 +111,8 @@ def check_settings(settings: RunSettings, folder: Path) -> list[str]:
     for stage, history in histories(folder).items():
         if model_file(folder, stage).exists() and not history.rows:
             raise UserError(
-                f"{history.path} is missing, what was logged of each epoch: restore it from a "
-                "copy, or remove the run's folder to train it again."
+                f"{history.path} is missing or has no rows, what was logged of each epoch: restore "
+                "it from a copy, or remove the run's folder to train it again."
             )
         field, done = EPOCHS[stage], len(history.rows)
         if begun.get(field) != now[field] and done >= now[field]:

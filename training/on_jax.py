@@ -35,7 +35,7 @@ import numpy as np
 import data
 import models
 from experiments import presets
-from experiments.environment import user_path
+from experiments.environment import check_folders, user_path
 from experiments.errors import UserError
 from experiments.files import UNREADABLE, write_atomically, write_json
 from experiments.settings import RunSettings, trial_seed
@@ -333,6 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if keras.backend.backend() != "jax":
             raise UserError(f"KERAS_BACKEND is {keras.backend.backend()!r}: unset it, or set jax.")
+        check_folders(out=options.out, data_dir=options.data_dir)
         settings = settings_of(options)
         if settings.shares_first_stage:
             raise UserError(f"{options.method} takes its first stage from the two-stage run.")

@@ -11,11 +11,13 @@ from pathlib import Path
 from experiments.environment import TF32_VARIABLE
 from experiments.files import damaged, read_json
 from experiments.paper import SCORED_IMAGES
+from experiments.presets import DATASETS, ROW_ORDER
 from experiments.settings import GAMMAS, RunSettings
-from training.layout import RECORDS_FILE
+from training.layout import RECORDS_FILE, SETTINGS_FILE
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-gan", "numpy")
 NEEDED = {"dataset", "method", "trial", "protocol", "n_fake", "status"}  # fields of any record
+SETTINGS_NEEDED = {"dataset", "model", "trial"}
 PROJECT_VERSION = "0.2.0"
 
 
@@ -76,6 +78,22 @@ def stored_records(folder: Path) -> list[dict]:
     for record in found:
         if not (isinstance(record, dict) and record.keys() >= NEEDED):
             raise damaged(path, f"no list of records with {', '.join(sorted(NEEDED))}")
+        dataset, method = record["dataset"], record["method"]
+        if str(dataset).removesuffix("-standin") not in DATASETS or method not in ROW_ORDER:
+            raise damaged(path, f"of {method!r} on {dataset!r}, which this version does not know")
+    return found
+
+
+def stored_settings(folder: Path) -> dict | None:
+    """The settings in a run's folder, None where there are none.
+
+    Raises:
+        UserError: if they are damaged.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    found = read_json(path, dict)
+    if found is not None and not found.keys() >= SETTINGS_NEEDED:
+        raise damaged(path, f"no settings with {', '.join(sorted(SETTINGS_NEEDED))}")
     return found
 
 

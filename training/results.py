@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from PIL import Image
+
 from evaluate import report
 from experiments import paper, presets
 from experiments.errors import UserError
-from experiments.files import read_json, write_json
+from experiments.files import damaged, read_json, write_json
 from experiments.settings import is_first_stage, of_training
 from training.folder import histories
-from training.layout import FIGURES_FILE, FIGURES_FOLDER, RESULTS_FILE, SETTINGS_FILE
+from training.layout import FIGURES_FILE, FIGURES_FOLDER, RECORDS_FILE, RESULTS_FILE
 from training.pictures import add_gamma_curves, draw_all_methods
-from training.records import run_row, stored_records
+from training.records import run_row, stored_records, stored_settings
 from training.shards import run_folders
 
 
@@ -26,7 +28,7 @@ def gather(out: Path) -> list[dict]:
     found, runs = [], {}
     for folder in run_folders(out):
         found += stored_records(folder)
-        settings = read_json(folder / SETTINGS_FILE, dict)
+        settings = stored_settings(folder)
         if settings is None:
             continue  # its training failed before it had begun
         run = json.dumps(of_training(settings), sort_keys=True)
@@ -36,6 +38,33 @@ def gather(out: Path) -> list[dict]:
                 "Nothing is lost; the same command goes on."
             )
     return sorted(found, key=_table_order)
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """A run's pictures by name; of those that can't be read a line says so.
+
+    Raises:
+        UserError: if what names them is damaged.
+    """
+    named = read_json(folder / FIGURES_FILE, dict)
+    if not all(isinstance(name, str) for name in named.values()):
+        raise damaged(folder / FIGURES_FILE, "no list of files by name")
+    found, lost = {}, []
+    for name, file in named.items():
+        path = folder / FIGURES_FOLDER / file
+        try:
+            with Image.open(path) as picture:
+                picture.verify()
+            found[name] = str(path)
+        except (OSError, SyntaxError, ValueError):
+            lost.append(file)
+    if lost:
+        print(
+            f"{folder / FIGURES_FOLDER}: {', '.join(sorted(lost))} missing or damaged, not in the "
+            f"report. To have them drawn again, remove {folder / RECORDS_FILE} and repeat the "
+            "command that made the run."
+        )
+    return found
 
 
 def _table_order(record: dict) -> tuple[int, int, int]:
@@ -61,7 +90,7 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
     runs = []
     for path in out.glob(f"[!.]*/{FIGURES_FILE}"):
         folder = path.parent
-        settings = read_json(folder / SETTINGS_FILE, dict)
+        settings = stored_settings(folder)
         if settings is None:
             continue  # pictures alone, of a run whose settings have been taken away
         history = {name: h.columns() for name, h in histories(folder).items() if h.rows}
@@ -73,9 +102,7 @@ def write_results(out: Path, command: str) -> tuple[Path, Path]:
                 "dataset": settings["dataset"],
                 "title": f"{paper.method_name(row)}, trial {settings['trial']}",
                 "folder": str(folder),
-                "figures": {
-                    k: str(folder / FIGURES_FOLDER / v) for k, v in read_json(path, dict).items()
-                },
+                "figures": _pictures(folder),
                 "settings": settings,
                 "history": history,
             }

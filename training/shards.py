@@ -117,16 +117,18 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
     for folder, runs in found.items():
         if not runs:
             raise UserError(f"{folder} holds no scored runs: name the --out of a shard.")
+    pairs = [(source, out / source.name) for runs in found.values() for source in runs]
+    pairs = [(source, target) for source, target in pairs if source.resolve() != target.resolve()]
+    first: dict[str, Path] = {}
+    for source, target in pairs:  # all of them, before the first is copied
+        for other in (target, first.setdefault(source.name, source)):
+            _replaces(source, other)
     copied = []
-    for runs in found.values():
-        for source in runs:
-            target = out / source.name
-            if source.resolve() == target.resolve():
-                continue
-            with alone_in(target):
-                if _replaces(source, target):
-                    _copy(source, target)
-                    copied.append(source.name)
+    for source, target in pairs:
+        with alone_in(target):
+            if _replaces(source, target):
+                _copy(source, target)
+                copied.append(source.name)
     return copied
 
 
