@@ -120,6 +120,21 @@ def test_mistakes_are_one_line(options, message, tmp_path, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(("method", "second"), [("vae-learned-gamma", False), ("two-stage", True)])
+def test_a_second_stage_is_trained_where_the_method_has_one(tmp_path, monkeypatch, method, second):
+    pytest.importorskip("jax")
+    from training import on_jax
+
+    asked = []
+    monkeypatch.setattr(on_jax.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(on_jax, "build", lambda _: None)
+    monkeypatch.setattr(on_jax, "multiply_in_float32", lambda: None)
+    monkeypatch.setattr(on_jax, "train_stages", lambda *arguments: asked.append(arguments[-1]))
+    options = ["--dataset", "mnist", "--preset", "quick", "--method", method]
+    assert on_jax.main([*options, "--out", str(tmp_path)]) == 0
+    assert asked == [second]
+
+
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
     import models
     from training import on_jax

@@ -203,6 +203,7 @@ def train(
     folder: Path,
     save_seconds: float = SAVE_SECONDS,
     deadline: float | None = None,
+    second: bool = True,
 ) -> None:
     """Trains all stages of a run that are not finished; the models lie in ``folder``/model then.
 
@@ -212,6 +213,7 @@ def train(
             recorded after each epoch of the first stage.
         folder: the run's.
         save_seconds, deadline: see :class:`State`.
+        second: whether a second stage is wanted, if the run has one.
 
     Raises:
         UserError: if the folder holds a run with other settings, or a stage in training on
@@ -243,7 +245,7 @@ def train(
         (folder / jax_state(name)).unlink(missing_ok=True)
         return vae
 
-    train_stages(settings, build(settings), images, trained, (PixelError(held_out),))
+    train_stages(settings, build(settings), images, trained, (PixelError(held_out),), second)
 
 
 def multiply_in_float32() -> None:
@@ -344,7 +346,8 @@ def main(arguments: list[str] | None = None) -> int:
         with alone_in(folder):
             check_settings(settings, folder)
             check_images(folder, images, test)
-            train(settings, images, held_out, folder, deadline=deadline)
+            second = settings.second_stage(options.method)
+            train(settings, images, held_out, folder, deadline=deadline, second=second)
     except (UserError, RunFailed) as error:
         print(f"training.on_jax: {error}", file=sys.stderr)
         return 2
