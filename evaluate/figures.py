@@ -489,6 +489,7 @@ def _write_picture(picture: np.ndarray, path: str | os.PathLike) -> Path:
 
 
 def write_figure(figure: Figure, path: str | os.PathLike) -> Path:
+    """Write a figure as PNG, whole or not at all; the same bytes for the same figure."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return write_atomically(path, stream.getvalue())

@@ -186,12 +186,19 @@ def keep_stage(stage: models.VAE, folder: Path, name: str) -> None:
     models.save(stage, model_file(folder, name))
 
 
-def check_finite(variables: Iterable[keras.Variable], when: str) -> None:
-    """Raises TrainingDiverged for the first variable that is not finite, ``when`` in its words."""
+def check_finite(variables: Iterable[keras.Variable], when: str) -> list[np.ndarray]:
+    """The variables' values, if they are finite.
+
+    Raises:
+        TrainingDiverged: naming the first that is not, and ``when``.
+    """
+    values = []
     for variable in variables:
         value = keras.ops.convert_to_numpy(variable)
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise TrainingDiverged(f"{variable.path} is not finite {when}")
+        values.append(value)
+    return values
 
 
 def forget_other_first_stage(folder: Path) -> None:

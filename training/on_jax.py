@@ -113,10 +113,8 @@ class State(keras.callbacks.Callback):
         Raises:
             TrainingDiverged: if it is not finite; nothing is written.
         """
-        check_finite(self.variables, f"after epoch {epochs}")
-        arrays = {
-            f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables)
-        }
+        values = check_finite(self.variables, f"after epoch {epochs}")
+        arrays = {f"variable{i}": value for i, value in enumerate(values)}
         stream = io.BytesIO()
         np.savez(stream, epochs=epochs, **arrays)
         write_atomically(self.path, stream.getvalue())

@@ -119,10 +119,12 @@ def merge(folders: Iterable[Path], out: Path) -> list[str]:
             raise UserError(f"{folder} holds no scored runs: name the --out of a shard.")
     pairs = [(source, out / source.name) for runs in found.values() for source in runs]
     pairs = [(source, target) for source, target in pairs if source.resolve() != target.resolve()]
-    first: dict[str, Path] = {}
-    for source, target in pairs:  # all of them, before the first is copied
-        for other in (target, first.setdefault(source.name, source)):
-            _replaces(source, other)
+    seen: dict[str, Path] = {}
+    for source, target in pairs:  # all that may be refused, before the first is copied
+        _replaces(source, target)
+        if source.name in seen:
+            _replaces(source, seen[source.name])
+        seen[source.name] = source
     copied = []
     for source, target in pairs:
         with alone_in(target):
